@@ -1,0 +1,280 @@
+"""`Cluster`: every operation as a method, for tasks and for people's own scripts.
+
+Nothing in here prints or exits: methods return results and raise the errors of `pgha.errors`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pgha.commands.base import Secret
+from pgha.errors import PghaError, Refused, Unreachable
+from pgha.settings import Settings, load
+from pgha.topology import Topology, topology
+
+if TYPE_CHECKING:
+    from pgha.execute import Listener, Outcome
+    from pgha.hosts import Observer
+    from pgha.operations.provision import Provision
+    from pgha.plan import Plan
+    from pgha.remote import Reach
+    from pgha.state import ClusterState
+    from pgha.status import Status
+    from pgha.world import RealWorld
+
+Confirm = Callable[["Plan"], bool]
+Operation = Callable[["ClusterState"], "Plan"]
+
+
+class Cluster:
+    """One cluster, by its settings. Connections are opened when they are needed, and kept.
+
+    listener: told about each step of what changes something.
+    observer: told about each command that is run (DEBUG=1).
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        listener: Listener | None = None,
+        observer: Observer | None = None,
+        by: str = "",
+    ) -> None:
+        self.settings = settings
+        self.topology: Topology = topology(settings)
+        self.by = by or _who()
+        self._listener = listener
+        self._observer = observer
+        self._reach: Reach | None = None
+        self._world: RealWorld | None = None
+
+    @classmethod
+    def load(
+        cls,
+        env: str | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        listener: Listener | None = None,
+        observer: Observer | None = None,
+    ) -> Cluster:
+        """The cluster of `env/NAME.env`, or of a file's path; None: PGHA_ENV, else the default.
+
+        Raises Usage with every mistake of the file and the environment.
+        """
+        settings = load(
+            env, environ=os.environ if environ is None else environ, cwd=cwd or Path.cwd()
+        )
+        return cls(settings, listener=listener, observer=observer)
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every connection."""
+        if self._world is not None:
+            self._world.nodes.close()
+        if self._reach is not None:
+            self._reach.close()
+        self._world = self._reach = None
+
+    def status(self) -> Status:
+        """What is true right now, within 3 s, whatever hangs."""
+        from pgha.status import status_of
+
+        return status_of(self._open().whole())
+
+    def build(self, *, dry_run: bool = False) -> Outcome:
+        """The image on every host; a no-op where it is there as it would be built."""
+        from pgha.building import build
+
+        self._open()
+        assert self._reach is not None
+        with contextlib.nullcontext() if dry_run else self._locked("build"):
+            return build(self._reach, self.settings, self.topology, self._listening(), dry_run)
+
+    def init(
+        self, *, force: bool = False, dry_run: bool = False, confirm: Confirm | None = None
+    ) -> Outcome:
+        """Make the cluster. force: what is there is moved aside.
+
+        Raises Refused with everything that is in the way.
+        """
+        from pgha.keys import make_birth
+        from pgha.operations.init import init
+        from pgha.survey import survey
+
+        self._open()
+        assert self._reach is not None
+        reach, provision = self._reach, self._provision()
+
+        def operation(state: ClusterState) -> Plan:
+            birth = make_birth(self.settings, self.topology)
+            return init(state, survey(reach, provision), provision, birth, force=force)
+
+        return self._change("init", operation, dry_run=dry_run, confirm=confirm)
+
+    def start(self, *, dry_run: bool = False) -> Outcome:
+        """Start what does not run, the last primary first."""
+        from pgha.operations.startstop import start
+
+        provision = self._provision()
+        return self._change("start", lambda s: start(s, provision), rest=True, dry_run=dry_run)
+
+    def stop(self, *, dry_run: bool = False) -> Outcome:
+        """Stop everything in the safe order."""
+        from pgha.operations.startstop import stop
+
+        return self._change("stop", stop, dry_run=dry_run)
+
+    def failover(
+        self,
+        to: str | None = None,
+        *,
+        force: bool = False,
+        dry_run: bool = False,
+        confirm: Confirm | None = None,
+    ) -> Outcome:
+        """Move the primary to `to` (None: the best standby), or promote it where there is none.
+
+        force: also where acknowledged writes may be lost; `confirm` is asked then.
+        """
+        from pgha.operations.failover import failover
+
+        if to is not None:
+            self.topology.node(to)
+        return self._change(
+            "failover",
+            lambda s: failover(s, to, force=force),
+            rest=True,
+            dry_run=dry_run,
+            confirm=confirm,
+        )
+
+    def failback(
+        self, *, force: bool = False, dry_run: bool = False, confirm: Confirm | None = None
+    ) -> Outcome:
+        """Move the primary home, to MASTER_NODE."""
+        from pgha.operations.failover import failback
+
+        return self._change(
+            "failback",
+            lambda s: failback(s, force=force),
+            rest=True,
+            dry_run=dry_run,
+            confirm=confirm,
+        )
+
+    def recovery(
+        self, node: str | None = None, *, force: bool = False, dry_run: bool = False
+    ) -> Outcome:
+        """Bring `node` (None: every node that needs it) back. force: by a whole new copy."""
+        from pgha.operations.recovery import recovery
+
+        if node is not None:
+            self.topology.node(node)
+        return self._change(
+            "recovery", lambda s: recovery(s, node, force=force), rest=True, dry_run=dry_run
+        )
+
+    def user_create(self, name: str, password: Secret, *, dry_run: bool = False) -> Outcome:
+        """A role that may log in, with its password at every door."""
+        from pgha.operations.users import user_create
+
+        plan = user_create(self.settings, name, password)
+        return self._change("user.create", plan, dry_run=dry_run)
+
+    def user_password(self, name: str, password: Secret, *, dry_run: bool = False) -> Outcome:
+        """Another password for a role, at every door."""
+        from pgha.operations.users import user_password
+
+        plan = user_password(self.settings, name, password)
+        return self._change("user.password", plan, dry_run=dry_run)
+
+    def user_delete(self, name: str, *, dry_run: bool = False) -> Outcome:
+        """Drop a role that owns nothing."""
+        from pgha.operations.users import user_delete
+
+        return self._change("user.delete", user_delete(self.settings, name), dry_run=dry_run)
+
+    def _change(
+        self,
+        command: str,
+        operation: Operation,
+        *,
+        rest: bool = False,
+        dry_run: bool,
+        confirm: Confirm | None = None,
+    ) -> Outcome:
+        """Observe, plan, ask, act, verify; under the lock, unless nothing is going to be changed."""
+        from pgha.execute import Outcome, execute
+
+        world = self._open()
+        with contextlib.nullcontext() if dry_run else self._locked(command):
+            state = world.whole(rest=rest)
+            plan = operation(state)
+            if dry_run or not plan.stages:
+                return Outcome(plan, (), state, 0.0)
+            if plan.loses and not (confirm and confirm(plan)):
+                raise Refused(f"{plan.loses} It was not confirmed: nothing was changed.")
+            listener = self._listening()
+            listener.planned(plan)
+            outcome = execute(plan, state, world, listener)
+            final = outcome.state.with_nodes(*world.observe())
+            return Outcome(plan, outcome.done, final, outcome.seconds)
+
+    def _open(self) -> RealWorld:
+        from pgha.hosts import unobserved
+        from pgha.remote import Reach
+        from pgha.world import RealWorld
+
+        if self._world is None:
+            self._reach = Reach(self.settings, self.topology, self._observer or unobserved)
+            self._world = RealWorld(self._reach, self._provision(), self.by)
+        return self._world
+
+    def _provision(self) -> Provision:
+        from pgha.image_inputs import image_name
+        from pgha.operations.provision import Provision
+
+        return Provision(self.settings, self.topology, image_name(self.settings))
+
+    def _listening(self) -> Listener:
+        from pgha.execute import Listener
+
+        return self._listener or Listener()
+
+    @contextlib.contextmanager
+    def _locked(self, command: str) -> Iterator[None]:
+        """Hold the lock of every host that answers. Raises Locked, or Unreachable where none does."""
+        assert self._reach is not None
+        owner, silent = f"{self.by}: {command}", list[PghaError]()
+        hosts = self._reach.hosts()
+        with contextlib.ExitStack() as held:
+            for host in hosts:
+                try:
+                    held.enter_context(host.lock(self.topology.cluster, owner))
+                except Unreachable as error:
+                    silent.append(error)
+            if len(silent) == len(hosts):
+                raise silent[0]
+            yield
+
+
+def _who() -> str:
+    """`user@host` of whoever runs this: nodes write it into their journals."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # No such user in the machine's password file.
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"

@@ -1,0 +1,35 @@
+"""Every time limit of the operator's side, in seconds, by name and with its reason."""
+
+from __future__ import annotations
+
+# `status` never takes longer than 3 s (its contract): engine, connection and probe share this.
+OBSERVE_S = 2.5
+# An engine's answer about its containers; more means that it hangs.
+ENGINE_S = 1.5
+# One probe over an open connection; the node's own limits on psql and pcp end it before that.
+PROBE_S = 2.0
+# What was seen this long ago may be acted on without looking again: the verbs check for themselves.
+FRESH_S = 1.0
+# Between two looks while a step's result is awaited.
+VERIFY_PAUSE_S = 0.05
+# A stopped node's volumes are read by a helper container, whose start takes about half a second.
+AT_REST_S = 15.0
+
+# Verbs. A base backup and a rewind move data: their limit is a day, they end when they are done.
+PROMOTE_S = 60.0
+FENCE_S = 120.0
+FOLLOW_S = 60.0
+VOTE_S = 30.0
+FETCH_S = 300.0
+STEER_S = 30.0
+HALT_S = 150.0
+# A container starts, and in it a standby that replays its last minutes until it is consistent.
+START_S = 120.0
+INITDB_S = 120.0
+SQL_S = 60.0
+COPY_S = 86_400.0
+
+# One docker command that makes something; COMPOSE_HTTP_TIMEOUT bounds those that take longer.
+DOCKER_S = 60.0
+# Looking at a host's directories from a helper container.
+SURVEY_S = 30.0

@@ -1,0 +1,268 @@
+"""Becoming, being and ceasing to be the primary: serve, promote, admit, fence."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+from pgha.commands import postgres as commands
+from pgha.commands.lsn import show_lsn
+from pgha.node import paths, postgres, wal, witness
+from pgha.node.errors import Failed, Refused
+from pgha.node.postgres import SqlFailed
+from pgha.node.report import Assignment, Role
+from pgha.node.state import Node, change, read_assignment, sync_directory, write_durably
+
+PROMOTE_S = 60.0
+
+
+def require_data_node(node: Node) -> None:
+    if node.kind == "witness":
+        raise Refused("witness", f"{node.node} is the witness: it has no database.")
+
+
+def slots_sql(node: Node) -> str:
+    """Slots for every other node; one that lost its WAL is made anew, for a node that comes back by
+    a fresh copy. They reserve WAL at once: from now on nothing that a follower lacks goes away."""
+    names = ", ".join(f"({commands.quote_literal(m.slot)})" for m in node.others)
+    if not names:
+        return ""
+    return (
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
+        f" WHERE slot_type = 'physical' AND NOT active AND wal_status = 'lost'"
+        f" AND slot_name IN (SELECT n FROM (VALUES {names}) v(n));\n"
+        f"SELECT pg_create_physical_replication_slot(n, true) FROM (VALUES {names}) v(n)"
+        " WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = n);\n"
+    )
+
+
+def serve(node: Node, term: int, voters: tuple[str, ...] = ()) -> str:
+    """Run as the primary of `term`; only what was a primary last can.
+
+    Raises Refused: "passed-over" (the node knows of a later term), "not-primary" (it was a standby:
+    starting it would be a second log on one timeline).
+    """
+    require_data_node(node)
+    assignment = read_assignment()
+    if assignment.term > term:
+        raise Refused(
+            "passed-over", f"This node knows of term {assignment.term}, later than {term}."
+        )
+    running = postgres.pid() is not None
+    if running and not postgres.runs_as_primary(node):
+        raise Refused("not-primary", "PostgreSQL runs here as a standby.")
+    if not running:
+        postgres.require_whole()
+        control = postgres.need_control()
+        if not control.was_primary or (paths.DATA / "backup_label").exists():
+            raise Refused("not-primary", f"Its data was no primary's last: {control.state}.")
+        if control.timeline > term:
+            raise Refused("passed-over", f"Its data is on timeline {control.timeline}.")
+    change(
+        lambda a: replace(
+            a,
+            term=term,
+            role=Role.PRIMARY,
+            upstream=None,
+            stopped=False,
+            reason=f"serves term {term}",
+            voters=voters or a.voters,
+            position=None,
+        )
+    )
+    changed = postgres.write_role_conf(node, None, read_assignment().voters)
+    if running and changed:
+        postgres.reload()
+    if not running:
+        (paths.DATA / "standby.signal").unlink(missing_ok=True)
+        sync_directory(paths.DATA)
+        postgres.start()
+    postgres.sql(node, slots_sql(node))
+    return f"serves as the primary of term {term}" if not running else "served already"
+
+
+def admit(node: Node, name: str) -> str:
+    """On the primary: `name` has its slot and counts for the quorum."""
+    member = node.member(name)
+    if not postgres.runs_as_primary(node):
+        raise Refused("not-primary", "Only a primary admits others.")
+
+    def with_it(a: Assignment) -> Assignment:
+        if not a.voters or name in a.voters:
+            return a
+        return replace(a, voters=(*a.voters, name))
+
+    voters = change(with_it).voters
+    if postgres.write_role_conf(node, None, voters):
+        postgres.reload()
+    postgres.sql(node, slots_sql(node))
+    return f"{member.name} has its slot and its voice"
+
+
+# --- promotion -----------------------------------------------------------------------------------
+
+
+def promote(node: Node, term: int, lsn: int | None, voters: tuple[str, ...] = ()) -> str:
+    """Make this standby the primary of `term`, on the timeline of that number.
+
+    Raises Refused: "old-term", "not-standby", "behind" (it lacks WAL up to lsn), "timeline-taken"
+    (a history file of that number is here: take a later term).
+    """
+    require_data_node(node)
+    assignment = read_assignment()
+    if assignment.term > term:
+        raise Refused("old-term", f"This node knows of term {assignment.term}, later than {term}.")
+    if postgres.pid() is None:
+        raise Refused("not-standby", "PostgreSQL does not run here.")
+    timeline, replayed = wal.running_end(node)
+    if not postgres.in_recovery(node):
+        if timeline == term and assignment.role is Role.PRIMARY:
+            postgres.sql(node, slots_sql(node))
+            return f"was promoted to term {term} already"
+        raise Refused("not-standby", f"PostgreSQL runs here as a primary of timeline {timeline}.")
+    if lsn is not None and replayed < lsn and not _replays(node, lsn):
+        raise Refused(
+            "behind", f"It has WAL up to {show_lsn(replayed)}, and {show_lsn(lsn)} is needed."
+        )
+    _reserve_numbers(node, timeline, term)
+    before = postgres.quorum(node, assignment.voters)
+    after = change(
+        lambda a: replace(
+            a,
+            term=term,
+            role=Role.PRIMARY,
+            upstream=None,
+            stopped=False,
+            reason=f"promoted to term {term}",
+            voters=voters or a.voters,
+            position=None,
+        )
+    )
+    postgres.write_role_conf(node, None, after.voters)
+    # The quorum was in role.conf while it was a standby, so the checkpointer knows it. Where it is
+    # new, a restart point makes sure that the checkpointer has read it before the first commit.
+    new_quorum = postgres.quorum(node, after.voters) != before
+    taken = _promote(node, barrier=new_quorum)
+    if taken != term:
+        raise Failed("timeline", f"PostgreSQL took timeline {taken}, not {term}.")
+    return f"promoted to term {term}, timeline {taken}"
+
+
+def _replays(node: Node, lsn: int) -> bool:
+    """Whether it replays up to `lsn` within moments, since the WAL is here already."""
+    text = (
+        "DO $$ BEGIN FOR i IN 1..400 LOOP"
+        f" EXIT WHEN pg_last_wal_replay_lsn() >= '{show_lsn(lsn)}'"
+        f" OR (pg_last_wal_receive_lsn() < '{show_lsn(lsn)}' AND i > 100);"
+        " PERFORM pg_sleep(0.005); END LOOP; END $$;\n"
+        f"SELECT pg_last_wal_replay_lsn() >= '{show_lsn(lsn)}';\n"
+    )
+    return postgres.sql(node, text) == ["t"]
+
+
+def _reserve_numbers(node: Node, timeline: int, term: int) -> None:
+    """History files for the numbers between, so that the promotion takes `term`.
+
+    PostgreSQL takes the first number without a history file (PostgreSQL 17, "Timelines"). They stay
+    in pg_wal, where followers fetch every number's file from, and in the archive.
+    """
+    if term <= timeline:
+        raise Refused("old-term", f"It is on timeline {timeline} already.")
+    pg_wal, archive = paths.DATA / "pg_wal", Path(node.archive)
+    if (pg_wal / commands.history_name(term)).exists():
+        raise Refused("timeline-taken", f"Timeline {term} was begun before: take a later term.")
+    text = commands.placeholder_history(timeline).encode()
+    for number in range(timeline + 1, term):
+        for directory in (pg_wal, archive):
+            file = directory / commands.history_name(number)
+            if not file.exists():
+                write_durably(file, text)
+
+
+def _promote(node: Node, *, barrier: bool) -> int:
+    """Promote and wait, in one session; the timeline that it took."""
+    rounds = int(PROMOTE_S / 0.005)
+    text = (
+        "SET statement_timeout = 0;\n"
+        "SELECT pg_reload_conf();\n"
+        + ("CHECKPOINT;\n" if barrier else "")
+        + slots_sql(node)
+        + "SELECT pg_promote(wait => false);\n"
+        f"DO $$ BEGIN FOR i IN 1..{rounds} LOOP EXIT WHEN NOT pg_is_in_recovery();"
+        " PERFORM pg_sleep(0.005); END LOOP; END $$;\n"
+        "SELECT pg_is_in_recovery();\n"
+        "IDENTIFY_SYSTEM;\n"
+    )
+    lines = postgres.sql(node, text, timeout_s=PROMOTE_S + 10, replication=True)
+    if lines[-2] != "f":
+        raise Failed("promote", f"It is still in recovery after {PROMOTE_S:g} s.")
+    return int(lines[-1].split("|")[1])
+
+
+# --- fencing -------------------------------------------------------------------------------------
+
+
+def fence(
+    node: Node, reason: str, checkpoint_s: float, kill_after_s: float, to: str | None = None
+) -> str:
+    """Stop PostgreSQL, so that it would start as a standby only; the assignment says where its WAL
+    ends. A witness stops taking WAL.
+
+    The checkpoint comes first, while sessions go on; then the durable word, then the shutdown: a
+    fence that is cut off after the word is finished by main.
+
+    to: whom a hand-over is for. It stays in the assignment as the node that this one follows next,
+    so that a hand-over which is cut off can be told from a primary that was passed over.
+    """
+    if node.kind == "witness":
+        witness.stop()
+        change(lambda a: replace(a, upstream=None, reason=reason))
+        return "takes no more WAL"
+    primary = postgres.runs_as_primary(node)
+    if primary and checkpoint_s > 0:
+        # Without it the shutdown takes longer; it is right all the same.
+        with contextlib.suppress(SqlFailed):
+            postgres.sql(node, "CHECKPOINT;", timeout_s=checkpoint_s)
+    change(
+        lambda a: replace(
+            a,
+            role=Role.FENCED,
+            upstream=to,
+            reason=reason,
+            position=a.position if a.role is Role.FENCED else None,
+        )
+    )
+    how = postgres.stop(kill_after_s)
+    if not postgres.has_data():
+        return "fenced; it has no data"
+    postgres.become_standby_at_start()
+    try:
+        end = wal.end_at_rest(postgres.need_control())
+    except (Failed, Refused):
+        return f"fenced ({how}); where its WAL ends cannot be told"
+    change(lambda a: replace(a, position=end.lsn))
+    return f"fenced ({how}) at {show_lsn(end.lsn)}"
+
+
+def halt(node: Node, reason: str) -> str:
+    """Stop PostgreSQL or the receiver for an operator; the role stays, `serve` or `follow` go on
+    with it."""
+    change(lambda a: replace(a, stopped=True, reason=reason))
+    if node.kind == "witness":
+        witness.stop()
+        return "takes no more WAL"
+    if postgres.runs_as_primary(node):
+        with contextlib.suppress(SqlFailed):
+            postgres.sql(node, "CHECKPOINT;", timeout_s=60.0)
+    return f"PostgreSQL: {postgres.stop(60.0)}"
+
+
+def unfenced(assignment: Assignment) -> bool:
+    """Whether PostgreSQL runs, and not as a standby, although the node is fenced: a fence was cut
+    off after its word."""
+    return (
+        assignment.role is Role.FENCED
+        and postgres.pid() is not None
+        and not postgres.in_recovery_by_file()
+    )

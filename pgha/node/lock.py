@@ -1,0 +1,53 @@
+"""The node's lock: an agent and an operator never work on a node at once."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+
+from pgha.node import paths
+from pgha.node.errors import Failed, Refused
+from pgha.node.state import now
+
+LOCK_S = 10.0
+
+
+@contextlib.contextmanager
+def locked(verb: str, timeout_s: float = LOCK_S) -> Iterator[None]:
+    """Hold the node's lock. It ends with the process, however that ends. Raises Refused("busy")."""
+    try:
+        paths.RUN.mkdir(exist_ok=True)
+        lock = os.open(paths.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Failed("lock", f"{paths.LOCK}: {error.strerror}") from error
+    try:
+        end = time.monotonic() + timeout_s
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if time.monotonic() >= end:
+                    raise Refused("busy", f"Another verb is at work here: {busy()}.") from error
+                time.sleep(0.01)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{verb} since {now()}".encode(), 0)
+        yield
+    finally:
+        os.close(lock)
+
+
+def busy() -> str:
+    """Which verb is at work on this node, since when; empty: none."""
+    try:
+        with paths.LOCK.open("rb") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return lock.read().decode("utf-8", "replace").strip() or "a verb"
+    except OSError:
+        return ""
+    return ""

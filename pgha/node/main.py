@@ -1,0 +1,259 @@
+"""The container's main process, below tini and as root: what the node's assignment needs runs.
+
+It starts sshd, a standby, the witness's receiver and Pgpool-II, and again when they die.
+It never starts a primary: `serve` does. At SIGTERM it ends them in the safe order.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pgha.node import archive, lead, paths, process, tend, witness
+from pgha.node.errors import VerbError
+from pgha.node.lock import busy, locked
+from pgha.node.report import Assignment
+from pgha.node.state import Node, read_assignment, read_node
+
+SSHD = ("/usr/sbin/sshd", "-D", "-e", "-f", "/etc/ssh/pgha/sshd_config")
+VERB = "/usr/bin/pgha-node"
+
+TICK_S = 0.2
+PRUNE_S = 5.0
+UNFENCED_S = 2.0
+# `docker stop` gives more than this before it kills (variable of the container's creation).
+SHUTDOWN_S = 100.0
+BACKOFF_S = 5.0
+PIPE_BYTES = 1024 * 1024
+
+
+def say(text: str) -> None:
+    """A line in the container's log."""
+    print(f"pgha: {text}", file=sys.stderr, flush=True)
+
+
+class Kept:
+    """A child that is started again when it ends; the pauses double up to BACKOFF_S."""
+
+    def __init__(self, title: str, start: Callable[[], subprocess.Popen[bytes]]) -> None:
+        self.title, self._start = title, start
+        self.child: subprocess.Popen[bytes] | None = None
+        self._pause_s, self._not_before, self._began = TICK_S, 0.0, 0.0
+
+    def tend(self) -> None:
+        """Look once; never waits."""
+        now = time.monotonic()
+        if self.child is not None:
+            status = self.child.poll()
+            if status is None:
+                return
+            say(f"{self.title} ended with {status}")
+            self.child = None
+            long_lived = now - self._began > 10.0
+            self._pause_s = TICK_S if long_lived else min(BACKOFF_S, self._pause_s * 2)
+            self._not_before = now + self._pause_s
+        if now >= self._not_before:
+            self._began = now
+            try:
+                self.child = self._start()
+            except OSError as error:
+                say(f"{self.title} does not start: {error}")
+                self._not_before = now + BACKOFF_S
+
+    def end(self) -> None:
+        if self.child is not None and self.child.poll() is None:
+            self.child.terminate()
+
+
+class Main:
+    """The loop and what it remembers from one turn to the next."""
+
+    def __init__(self) -> None:
+        self.ending = False
+        self.log = _make_log()
+        self.kept = [
+            # A program of its own carries the messages: this process may be slow, PostgreSQL's
+            # log must not wait for it.
+            Kept("the log", lambda: subprocess.Popen(["/bin/cat"], stdin=self.log, stdout=2)),
+            Kept("sshd", lambda: subprocess.Popen(SSHD, stdin=subprocess.DEVNULL)),
+        ]
+        self.tending: subprocess.Popen[bytes] | None = None
+        self._pause_s, self._not_before = TICK_S, 0.0
+        self._unfenced_since: float | None = None
+        self._pruned = 0.0
+        self._said = ""
+        self._read: tuple[tuple[int, ...], Node, Assignment] | None = None
+
+    def turn(self) -> None:
+        """One look at everything; a fault of one part is said, and the others are tended."""
+        for child in self.kept:
+            child.tend()
+        try:
+            node, assignment = self._told()
+            self._tend(node, assignment)
+            self._prune(node)
+        except (VerbError, OSError) as error:
+            self._say_once(str(error))
+
+    def _told(self) -> tuple[Node, Assignment]:
+        """Who this node is and what it was told; read again only when a file is another one."""
+        stamps = tuple(_stamp(file) for file in (paths.NODE, paths.STATE))
+        if self._read is None or self._read[0] != stamps:
+            self._read = stamps, read_node(), read_assignment()
+        return self._read[1], self._read[2]
+
+    def _tend(self, node: Node, assignment: Assignment) -> None:
+        now = time.monotonic()
+        if self.tending is not None:
+            status = self.tending.poll()
+            if status is None:
+                return
+            self.tending = None
+            self._pause_s = TICK_S if status == 0 else min(BACKOFF_S, self._pause_s * 2)
+            self._not_before = now + self._pause_s
+        if now < self._not_before or busy():
+            return
+        if tend.wants_receiver(node, assignment):
+            self._start_receiver(node)
+        elif (
+            self._unfenced(node, assignment, now)
+            or tend.wants_standby(node, assignment)
+            or tend.wants_door(assignment)
+        ):
+            self.tending = subprocess.Popen(
+                [VERB, "tend"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=process.environment(),
+                user="postgres",
+                group="postgres",
+                extra_groups=[],
+            )
+
+    def _start_receiver(self, node: Node) -> None:
+        """At once and from here: a quorum may wait for it. Under the node's lock and with a fresh
+        look, so that a vote that has just ended it is not undone."""
+        try:
+            with locked("main", timeout_s=0.0):
+                assignment = read_assignment()
+                if tend.wants_receiver(node, assignment) and assignment.upstream is not None:
+                    witness.start(node, assignment.upstream)
+        except VerbError:
+            return
+        self._pause_s = min(1.0, self._pause_s * 1.5)
+        self._not_before = time.monotonic() + self._pause_s
+
+    def _unfenced(self, node: Node, assignment: Assignment, now: float) -> bool:
+        """A fence was cut off after its word, and nobody has finished it for a while."""
+        if node.kind == "witness" or not lead.unfenced(assignment):
+            self._unfenced_since = None
+            return False
+        self._unfenced_since = self._unfenced_since or now
+        return now - self._unfenced_since > UNFENCED_S
+
+    def _prune(self, node: Node) -> None:
+        now = time.monotonic()
+        if now - self._pruned > PRUNE_S and Path(node.archive).is_dir():
+            self._pruned = now
+            archive.prune(Path(node.archive), node.archive_max_bytes)
+
+    def _say_once(self, text: str) -> None:
+        if text != self._said:
+            self._said = text
+            say(text)
+
+    def end(self) -> None:
+        """Pgpool-II, PostgreSQL (fast: its standbys get everything), the receiver, then sshd."""
+        say("ending")
+        try:
+            subprocess.run(
+                [VERB, "shutdown"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=process.environment(),
+                timeout=SHUTDOWN_S + 15.0,
+                check=False,
+                user="postgres",
+                group="postgres",
+                extra_groups=[],
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            say(f"not everything ended: {error}")
+        for child in reversed(self.kept):
+            child.end()
+
+
+def _stamp(file: Path) -> int:
+    """What changes when a file is replaced; 0 where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return 0
+    return hash((found.st_ino, found.st_mtime_ns, found.st_size))
+
+
+def _make_log() -> int:
+    """The pipe for the servers' messages; open for both ends, so that it is never without one."""
+    paths.LOG.unlink(missing_ok=True)
+    os.mkfifo(paths.LOG, 0o600)
+    owner = pwd.getpwnam("postgres")
+    os.chown(paths.LOG, owner.pw_uid, owner.pw_gid)
+    handle = os.open(paths.LOG, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        import fcntl
+
+        fcntl.fcntl(handle, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    except OSError:
+        pass  # the kernel's limit for pipes is lower: the default size does
+    return handle
+
+
+def make_places() -> None:
+    """Directories that are not in a volume, and the link PGDATA."""
+    owner = pwd.getpwnam("postgres")
+    for directory in (paths.RUN, paths.SOCKETS, Path("/run/sshd"), Path("/var/log/pgha")):
+        directory.mkdir(parents=True, exist_ok=True)
+        os.chmod(directory, 0o755)
+        if directory.name != "sshd":
+            os.chown(directory, owner.pw_uid, owner.pw_gid)
+    paths.LOCK.touch()
+    os.chown(paths.LOCK, owner.pw_uid, owner.pw_gid)
+    os.chmod(paths.LOCK, 0o600)
+    for stale in (paths.RECEIVER_PID,):
+        stale.unlink(missing_ok=True)
+    paths.MAIN_PID.write_text(f"{os.getpid()}\n")
+    try:
+        link = Path(read_node().pgdata)
+    except VerbError as error:
+        say(error.message)
+        return
+    if not link.exists() and not link.is_symlink():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(paths.DATA)
+
+
+def main() -> int:
+    """Run until SIGTERM or SIGINT."""
+    make_places()
+    this = Main()
+
+    def stop(number: int, frame: object) -> None:
+        this.ending = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    while not this.ending:
+        this.turn()
+        time.sleep(TICK_S)
+    this.end()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

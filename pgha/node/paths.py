@@ -1,0 +1,27 @@
+"""Where things are in a node's container (docs/architecture.md has the table)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CONFIG = Path("/etc/pgpool2/pgha")
+NODE = CONFIG / "node.json"
+STATE = CONFIG / "state.json"
+JOURNAL = CONFIG / "journal.jsonl"
+POSTGRESQL_CONF = CONFIG / "postgresql.conf"
+ROLE_CONF = CONFIG / "role.conf"
+PGPASS = CONFIG / "pgpass"
+
+VOLUME = Path("/var/lib/pgha/volume")
+DATA = VOLUME / "pgdata"
+INCOMING_DATA = VOLUME / "pgdata.incoming"
+ASIDE = VOLUME / "aside"
+# Laid before pg_rewind touches the data directory, taken away after it: what has it must not start.
+REWINDING = VOLUME / "rewinding"
+
+RUN = Path("/run/pgha")
+LOCK = RUN / "verb.lock"
+LOG = RUN / "log"
+MAIN_PID = RUN / "main.pid"
+RECEIVER_PID = RUN / "pg_receivewal.pid"
+SOCKETS = Path("/var/run/postgresql")

@@ -1,0 +1,290 @@
+"""The PostgreSQL server of this node: start, stop, ask. It decides nothing about roles."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from pgha.commands import postgres as commands
+from pgha.node import paths, process
+from pgha.node.errors import Failed, Refused
+from pgha.node.process import Done
+from pgha.node.state import Node, sync_directory, write_durably
+
+LIBRARY = Path("/usr/lib/postgresql")
+
+# Limits, seconds.
+CONTROLDATA_S = 1.0
+SQL_S = 10.0
+FAST_STOP_S = 20.0
+IMMEDIATE_STOP_S = 10.0
+START_S = 120.0
+
+
+class SqlFailed(Failed):
+    """PostgreSQL refused a statement; sqlstate is empty where it could not be reached."""
+
+    def __init__(self, done: Done) -> None:
+        self.sqlstate = commands.sqlstate(done.stderr)
+        what = f"SQLSTATE {self.sqlstate}" if self.sqlstate else done.last_line
+        super().__init__("sql", f"PostgreSQL said no: {what}.")
+
+
+def bindir() -> str:
+    """The programs of the data directory's major version, else of the newest one that is there."""
+    try:
+        version = (paths.DATA / "PG_VERSION").read_text().strip()
+    except OSError:
+        versions = sorted(int(d.name) for d in LIBRARY.glob("[0-9]*") if d.name.isdigit())
+        version = str(versions[-1]) if versions else "17"
+    return str(LIBRARY / version / "bin")
+
+
+def has_data() -> bool:
+    return (paths.DATA / "PG_VERSION").exists()
+
+
+def pid() -> int | None:
+    """The living postmaster's process; None where none is."""
+    number = process.read_pid(paths.DATA / "postmaster.pid")
+    return number if process.runs(number, "postgres") else None
+
+
+def accepting() -> bool:
+    """Whether the postmaster says that it takes connections (postmaster.pid, line 8)."""
+    try:
+        lines = (paths.DATA / "postmaster.pid").read_text().splitlines()
+    except OSError:
+        return False
+    return len(lines) > 7 and lines[7].strip() == "ready"
+
+
+def in_recovery_by_file() -> bool:
+    return (paths.DATA / "standby.signal").exists()
+
+
+def control() -> commands.ControlData | None:
+    """pg_control; None where there is no data directory, or it cannot be read."""
+    done = process.run(
+        commands.controldata(bindir(), str(paths.DATA)),
+        timeout_s=CONTROLDATA_S,
+        env={"LC_ALL": "C"},
+    )
+    try:
+        return commands.parse_controldata(done.stdout) if done.status == 0 else None
+    except ValueError:
+        return None
+
+
+def need_control() -> commands.ControlData:
+    found = control()
+    if found is None:
+        raise Refused("no-data", "This node has no data directory that could be read.")
+    return found
+
+
+# --- start and stop ------------------------------------------------------------------------------
+
+
+def launch() -> None:
+    """Start the postmaster, unless it runs; it may not take connections yet.
+
+    Raises Refused("rewinding") where a rewind was cut off: such data is neither old nor new.
+    """
+    if pid() is not None:
+        return
+    require_whole()
+    need_control()
+    # Numbers of processes come again in a container: one that is alive but no postmaster of ours
+    # would make PostgreSQL believe that it runs already.
+    (paths.DATA / "postmaster.pid").unlink(missing_ok=True)
+    words = commands.postmaster(bindir(), str(paths.DATA), str(paths.POSTGRESQL_CONF))
+    for _ in range(3):
+        server = process.spawn(words)
+        process.holds_within(lambda s=server: s.poll() is not None or pid() == s.pid, 10.0)  # type: ignore[misc]
+        if pid() == server.pid:
+            return
+        # Children of a postmaster that was killed hold its shared memory for a moment, and the new
+        # one ends at once.
+        if not _leftovers() or not process.holds_within(lambda: not _leftovers(), 5.0):
+            break
+    raise Failed("start", "PostgreSQL ended while it started; its log says why.")
+
+
+def require_whole() -> None:
+    """Raises Refused("rewinding") where a rewind was cut off."""
+    if paths.REWINDING.exists():
+        raise Refused("rewinding", "A rewind was cut off here: rewind or copy again first.")
+
+
+def titles() -> list[str]:
+    """What PostgreSQL's server processes call themselves (`postgres: walreceiver …`)."""
+    found: list[str] = []
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdigit():
+            words = process.program_of(int(directory.name))
+            if words and words[0].startswith("postgres: "):
+                found.append(words[0])
+    return found
+
+
+def _leftovers() -> bool:
+    """Whether children of a dead postmaster are still there."""
+    return bool(titles())
+
+
+def start(timeout_s: float = START_S) -> None:
+    """Start it and wait until it takes connections. Raises Failed("start")."""
+    launch()
+    ended = process.holds_within(lambda: accepting() or pid() is None, timeout_s)
+    if not ended or pid() is None:
+        raise Failed("start", f"PostgreSQL takes no connections after {timeout_s:g} s.")
+
+
+def stop(fast_s: float = FAST_STOP_S) -> str:
+    """End it: fast, and where that takes longer than fast_s, immediate. How it ended.
+
+    A session that waits for the quorum gets no success from either: in a fast shutdown PostgreSQL
+    warns, and closes the connection without a command tag (src/backend/replication/syncrep.c;
+    tests/integration/test_verbs.py tries it).
+    """
+    number = pid()
+    if number is None:
+        return "was not running"
+    process.send(number, signal.SIGINT)
+    if process.holds_within(lambda: pid() is None, fast_s):
+        return "fast"
+    process.send(number, signal.SIGQUIT)
+    if process.holds_within(lambda: pid() is None, IMMEDIATE_STOP_S):
+        return "immediate"
+    process.send(number, signal.SIGKILL)
+    if process.holds_within(lambda: pid() is None, IMMEDIATE_STOP_S):
+        return "killed"
+    raise Failed("stop", "PostgreSQL does not end.")
+
+
+def reload() -> None:
+    number = pid()
+    if number is not None:
+        process.send(number, signal.SIGHUP)
+
+
+def become_standby_at_start() -> None:
+    """Lay standby.signal, durably: from now on a start is a standby's."""
+    if not in_recovery_by_file():
+        write_durably(paths.DATA / "standby.signal", b"")
+
+
+def single_user(text: str, timeout_s: float = START_S) -> Done:
+    """One session of the stopped server, for nobody else; one statement a line."""
+    words = commands.single_user(bindir(), str(paths.DATA), str(paths.POSTGRESQL_CONF))
+    return process.run(words, timeout_s=timeout_s, stdin=text)
+
+
+# --- configuration of the role -------------------------------------------------------------------
+
+
+def write_role_conf(node: Node, upstream: str | None, voters: tuple[str, ...]) -> bool:
+    """role.conf for a follower of `upstream`, or of nobody; whether it was another text before."""
+    text = commands.role_conf(
+        primary_conninfo=connection_to(node, upstream) if upstream else "",
+        slot=node.me.slot,
+        names=quorum(node, voters),
+        restore=commands.restore_command((f"{node.archive}/incoming", node.archive)),
+    )
+    try:
+        if paths.ROLE_CONF.read_text() == text:
+            return False
+    except OSError:
+        pass
+    write_durably(paths.ROLE_CONF, text.encode(), mode=0o600)
+    return True
+
+
+def quorum(node: Node, voters: tuple[str, ...]) -> str:
+    """Our synchronous_standby_names as a primary; voters empty: every node."""
+    if not node.quorum_commit:
+        return ""
+    return commands.quorum(voters or tuple(m.name for m in node.nodes), node.node)
+
+
+def connection_to(node: Node, name: str) -> str:
+    """The connection to another node's PostgreSQL, as the replication user."""
+    return commands.upstream_conninfo(
+        address=node.member(name).address,
+        port=node.pgport,
+        user=node.replication_user,
+        passfile=str(paths.PGPASS),
+        me=node.node,
+    )
+
+
+# --- SQL -----------------------------------------------------------------------------------------
+
+
+def sql(
+    node: Node,
+    text: str,
+    *,
+    timeout_s: float = SQL_S,
+    database: str = "postgres",
+    replication: bool = False,
+) -> list[str]:
+    """Run SQL as the superuser over the socket; the lines of the answer. Raises SqlFailed.
+
+    replication: over a connection that takes replication commands as well.
+    """
+    values = {
+        "host": str(paths.SOCKETS),
+        "port": str(node.pgport),
+        "user": node.postgres_user,
+        "dbname": database,
+        "application_name": "pgha",
+        "connect_timeout": "2",
+    }
+    if replication:
+        values["replication"] = "database"
+    return _psql(commands.conninfo(values), text, timeout_s)
+
+
+def ask(connection: str, text: str, *, timeout_s: float = 3.0) -> list[str]:
+    """The same over the network, to another node."""
+    return _psql(connection, text, timeout_s)
+
+
+def _psql(connection: str, text: str, timeout_s: float) -> list[str]:
+    limit = f"-c statement_timeout={max(1, int(timeout_s * 1000) - 100)}"
+    done = process.run(
+        commands.psql(bindir(), connection),
+        timeout_s=timeout_s,
+        stdin=text,
+        env={"PGOPTIONS": limit},
+    )
+    if done.status != 0:
+        raise SqlFailed(done)
+    return [line for line in done.stdout.split("\n") if line]
+
+
+def in_recovery(node: Node) -> bool:
+    """Whether the running server is a standby. Raises SqlFailed."""
+    return sql(node, "SELECT pg_is_in_recovery();") == ["t"]
+
+
+def runs_as_primary(node: Node) -> bool:
+    """Whether it runs and could take a write now or in a moment. A server that does not answer
+    counts as one unless it was started as a standby."""
+    if pid() is None:
+        return False
+    try:
+        return not in_recovery(node)
+    except SqlFailed:
+        return not in_recovery_by_file()
+
+
+def clear_configuration(data: Path) -> None:
+    """Take away what initdb left of configuration: without it nobody starts this node by hand. The
+    file of ALTER SYSTEM stays, empty: it would win over ours."""
+    for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf"):
+        (data / name).unlink(missing_ok=True)
+    (data / "postgresql.auto.conf").write_bytes(b"")
+    sync_directory(data)

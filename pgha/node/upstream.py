@@ -1,0 +1,70 @@
+"""Asks another node's PostgreSQL what log it has, before this node follows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgha.commands import postgres as commands
+from pgha.commands.lsn import is_beginning_of, parse_lsn, show_lsn
+from pgha.node import postgres
+from pgha.node.errors import Failed, Refused
+from pgha.node.postgres import SqlFailed
+from pgha.node.state import Node
+from pgha.node.wal import End
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A primary's log; history: the timelines that it came by and where each was left."""
+
+    name: str
+    system_identifier: str
+    timeline: int
+    lsn: int
+    history: commands.History
+
+
+def database_connection(node: Node, name: str) -> str:
+    """To the other node's database `postgres`, as the replication user."""
+    return postgres.connection_to(node, name) + " dbname='postgres'"
+
+
+def look(node: Node, name: str) -> Upstream:
+    """What `name` says of itself. Raises Failed("upstream") where no primary answers."""
+    connection = database_connection(node, name) + " replication='database'"
+    try:
+        lines = postgres.ask(connection, "IDENTIFY_SYSTEM;\nSELECT pg_is_in_recovery();\n")
+        identifier, timeline, lsn = lines[0].split("|")[:3]
+        if lines[1] != "f":
+            raise Failed("upstream", f"{name} is in recovery: it is no primary.")
+        history: commands.History = ()
+        if int(timeline) > 1:
+            text = "\n".join(postgres.ask(connection, f"TIMELINE_HISTORY {int(timeline)};\n"))
+            history = commands.parse_history(text)
+    except SqlFailed as error:
+        raise Failed("upstream", f"{name} does not answer as a primary. {error.message}") from error
+    return Upstream(name, identifier, int(timeline), parse_lsn(lsn), history)
+
+
+def require_beginning(end: End, upstream: Upstream) -> None:
+    """Raises Refused("diverged") unless our log is a beginning of the upstream's."""
+    if not is_beginning_of(end.timeline, end.lsn, upstream.history, upstream.timeline):
+        raise Refused(
+            "diverged",
+            f"WAL here ends at {show_lsn(end.lsn)} of timeline {end.timeline}, which is no part of"
+            f" the history of {upstream.name} (timeline {upstream.timeline}).",
+        )
+
+
+def divergence(end: End, upstream: Upstream) -> int | None:
+    """The LSN up to which both logs are one; None where they have nothing in common."""
+    mine = [*end.history, (end.timeline, end.lsn)]
+    theirs = [*upstream.history, (upstream.timeline, upstream.lsn)]
+    common: int | None = None
+    for (my_timeline, my_end), (their_timeline, their_end) in zip(mine, theirs, strict=False):
+        if my_timeline != their_timeline:
+            break
+        common = min(my_end, their_end)
+        if my_end != their_end:
+            break
+    return common

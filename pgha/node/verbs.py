@@ -1,0 +1,283 @@
+"""The verbs: everything that can be done to this node, by its agent or by an operator over SSH.
+
+Each takes named arguments, can be run twice, and gives a sentence. `run` holds the node's lock for
+those that change something, writes the journal, and takes the report afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pgha.commands.lsn import parse_lsn
+from pgha.node import fetch as wal_transfer
+from pgha.node import follow as following
+from pgha.node import lead, prepare, probe, rebuild, roles, state, survey, tend
+from pgha.node.errors import Failed, VerbError
+from pgha.node.lock import locked
+from pgha.node.report import to_json
+
+
+class Args:
+    """A verb's arguments as text or JSON; every reader raises Failed("usage") for what is missing
+    or does not fit, and `rest` for what nobody asked for."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self._values = dict(values)
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value = self._values.pop(key, default)
+        if not isinstance(value, str):
+            raise Failed("usage", f"{key}= is missing or is no text.")
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
+        value = self._values.pop(key, default)
+        try:
+            return float(value)
+        except (TypeError, ValueError) as error:
+            raise Failed("usage", f"{key}= is missing or is no number.") from error
+
+    def term(self) -> int:
+        value = self.number("term")
+        if value != int(value) or not 0 < value < 0xFFFFFFFF:
+            raise Failed("usage", "term= is a whole number from 1 on.")
+        return int(value)
+
+    def lsn(self, key: str) -> int | None:
+        value = self._values.pop(key, None)
+        if value in (None, ""):
+            return None
+        try:
+            return int(value) if isinstance(value, int) else parse_lsn(str(value))
+        except ValueError as error:
+            raise Failed("usage", f"{key}= is no LSN.") from error
+
+    def names(self, key: str) -> tuple[str, ...]:
+        value = self._values.pop(key, "")
+        parts = value if isinstance(value, list) else str(value).split(",")
+        return tuple(str(p) for p in parts if p)
+
+    def flag(self, key: str) -> bool:
+        return str(self._values.pop(key, "false")).lower() in ("true", "1", "yes", "on")
+
+    def rest(self) -> None:
+        if self._values:
+            raise Failed("usage", f"Unknown arguments: {', '.join(sorted(self._values))}.")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """do: does it, gives a sentence. locks: it changes something. light: its report leaves out
+    Pgpool-II and the disks, since clients wait for it."""
+
+    do: Callable[[Args], str]
+    locks: bool = True
+    light: bool = False
+
+
+def _initdb(args: Args) -> str:
+    return rebuild.initdb(state.read_node(), args.text("superuser"), args.text("replication"))
+
+
+def _serve(args: Args) -> str:
+    return lead.serve(state.read_node(), args.term(), args.names("voters"))
+
+
+def _follow(args: Args) -> str:
+    return following.follow(
+        state.read_node(), args.text("upstream"), args.term(), args.number("timeout_s", 50.0)
+    )
+
+
+def _fence(args: Args) -> str:
+    return lead.fence(
+        state.read_node(),
+        args.text("reason", "fenced"),
+        args.number("checkpoint_s", 60.0),
+        args.number("kill_after_s", 10.0),
+        args.text("to", "") or None,
+    )
+
+
+def _vote(args: Args) -> str:
+    return following.vote(state.read_node(), args.term())
+
+
+def _fetch(args: Args) -> str:
+    return wal_transfer.fetch(state.read_node(), args.text("source"))
+
+
+def _promote(args: Args) -> str:
+    return lead.promote(state.read_node(), args.term(), args.lsn("lsn"), args.names("voters"))
+
+
+def _rewind(args: Args) -> str:
+    return rebuild.rewind(state.read_node(), args.text("upstream"), args.flag("check"))
+
+
+def _copy(args: Args) -> str:
+    return rebuild.copy(state.read_node(), args.text("upstream"))
+
+
+def _admit(args: Args) -> str:
+    return lead.admit(state.read_node(), args.text("node"))
+
+
+def _steer(args: Args) -> str:
+    from pgha.node import pgpool
+
+    primary, up = args.text("primary"), args.names("up")
+    state.change(lambda a: replace(a, doors=True))
+    pgpool.steer(primary, up)
+    return f"Pgpool-II sends writes to {primary}"
+
+
+def _halt(args: Args) -> str:
+    from pgha.node import pgpool
+
+    services = args.text("services")
+    if services not in ("doors", "all"):
+        raise Failed("usage", "services= is `doors` or `all`.")
+    state.change(lambda a: replace(a, doors=False))
+    reason = args.text("reason", "stopped by an operator")
+    did = "Pgpool-II is stopped"
+    try:
+        pgpool.stop()
+    finally:
+        # Trouble with the one must not keep the other running.
+        if services == "all":
+            did += "; " + lead.halt(state.read_node(), reason)
+    return did
+
+
+def _hand_out(args: Args) -> str:
+    lsn, timeline = args.lsn("from"), int(args.number("timeline"))
+    wal_transfer.hand_out(state.read_node(), timeline, lsn or 0, sys.stdout.buffer)
+    return ""
+
+
+def _user_create(args: Args) -> str:
+    return roles.create(state.read_node(), args.text("name"), args.text("password"))
+
+
+def _user_password(args: Args) -> str:
+    return roles.set_password(state.read_node(), args.text("name"), args.text("password"))
+
+
+def _user_delete(args: Args) -> str:
+    return roles.delete(state.read_node(), args.text("name"))
+
+
+def _door_user_set(args: Args) -> str:
+    from pgha.node import pgpool
+
+    name = args.text("name")
+    pgpool.door_user_set(name, args.text("password"))
+    return f"Pgpool-II knows {name}"
+
+
+def _door_user_drop(args: Args) -> str:
+    from pgha.node import pgpool
+
+    name = args.text("name")
+    pgpool.door_user_drop(name)
+    return f"Pgpool-II does not know {name}"
+
+
+def _prepare(args: Args) -> str:
+    keys = ("stamp", "directories", "files")
+    return prepare.prepare({key: args._values.pop(key, None) or [] for key in keys})
+
+
+VERBS: Mapping[str, Verb] = {
+    "probe": Verb(lambda args: "", locks=False),
+    "initdb": Verb(_initdb),
+    "serve": Verb(_serve, light=True),
+    "follow": Verb(_follow, light=True),
+    "fence": Verb(_fence, light=True),
+    "vote": Verb(_vote, light=True),
+    "fetch": Verb(_fetch, light=True),
+    "promote": Verb(_promote, light=True),
+    "rewind": Verb(_rewind),
+    "copy": Verb(_copy),
+    "admit": Verb(_admit, light=True),
+    "steer": Verb(_steer),
+    "halt": Verb(_halt),
+    "tend": Verb(lambda args: tend.tend(state.read_node()), light=True),
+    "shutdown": Verb(lambda args: tend.shutdown(state.read_node(), 100.0), locks=False, light=True),
+    "sql_user_create": Verb(_user_create, locks=False, light=True),
+    "sql_user_password": Verb(_user_password, locks=False, light=True),
+    "sql_user_delete": Verb(_user_delete, locks=False, light=True),
+    "door_user_set": Verb(_door_user_set),
+    "door_user_drop": Verb(_door_user_drop),
+    "complete": Verb(lambda args: prepare.complete()),
+}
+# These answer with something else than a report, and run where no node is yet.
+RAW: Mapping[str, Callable[[Args], str]] = {
+    "hand_out": _hand_out,
+    "prepare": lambda args: json.dumps({"ok": True, "did": _prepare(args)}) + "\n",
+    "survey": lambda args: (
+        json.dumps(survey.survey(args.text("root"), list(args.names("paths")))) + "\n"
+    ),
+}
+
+
+def run(name: str, values: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Do a verb: (exit code, the answer). Raises nothing that a node can cause."""
+    verb = VERBS.get(name)
+    if verb is None:
+        return 1, {"ok": False, "code": "usage", "error": f"There is no verb {name}."}
+    args = Args(values)
+    by = args.text("by", "")
+    offline, full = args.flag("offline"), args.text("report", "") == "full"
+    began = time.monotonic()
+    answer: dict[str, Any]
+    code = 0
+    try:
+        with locked(name) if verb.locks else contextlib.nullcontext():
+            answer = {"ok": True, "did": verb.do(args)}
+            args.rest()
+    except VerbError as error:
+        code, answer = error.exit_code, {"ok": False, "code": error.code, "error": error.message}
+    except OSError as error:
+        # A full or read-only disk: said as what it is, with what is true now.
+        where = f"{error.filename}: " if error.filename else ""
+        code, answer = 1, {"ok": False, "code": "system", "error": f"{where}{error.strerror}"}
+    if name != "probe":
+        _note(name, by, values, answer, time.monotonic() - began)
+    answer["seconds"] = round(time.monotonic() - began, 4)
+    answer["report"] = to_json(probe.probe(offline=offline, light=verb.light and not full))
+    return code, answer
+
+
+def _note(
+    name: str, by: str, values: Mapping[str, Any], answer: Mapping[str, Any], seconds: float
+) -> None:
+    """A line in the journal; nothing that came on standard input stands in it."""
+    public = (
+        "term",
+        "upstream",
+        "source",
+        "primary",
+        "up",
+        "node",
+        "lsn",
+        "reason",
+        "to",
+        "voters",
+    )
+    state.journal(
+        {
+            "verb": name,
+            "by": by,
+            "args": {key: values[key] for key in public if key in values},
+            "result": answer.get("did") or f"{answer['code']}: {answer['error']}",
+            "seconds": round(seconds, 3),
+        }
+    )

@@ -1,0 +1,137 @@
+"""The witness's WAL receiver: pg_receivewal into CLUSTER_ARCHIVE."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from pgha.commands import postgres as commands
+from pgha.commands.lsn import is_beginning_of, segment_start
+from pgha.node import aside, paths, postgres, process, upstream, wal
+from pgha.node.errors import Failed
+from pgha.node.postgres import SqlFailed
+from pgha.node.state import Node, sync_directory
+
+STOP_S = 5.0
+STREAM_S = 15.0
+
+
+def receiver() -> int | None:
+    """The living pg_receivewal's process."""
+    number = process.read_pid(paths.RECEIVER_PID)
+    return number if process.runs(number, "pg_receivewal") else None
+
+
+def start(node: Node, source: str) -> None:
+    """Start the receiver, unless it runs. It ends with its connection; main starts it again."""
+    if receiver() is not None:
+        return
+    words = commands.receivewal(
+        postgres.bindir(),
+        node.archive,
+        connection=postgres.connection_to(node, source),
+        slot=node.me.slot,
+    )
+    started = process.spawn(words)
+    paths.RECEIVER_PID.write_text(f"{started.pid}\n")
+
+
+def stop() -> None:
+    """End the receiver and wait until it is gone: from then on no WAL is acknowledged here."""
+    number = receiver()
+    if number is None:
+        return
+    process.send(number, signal.SIGINT)
+    if not process.holds_within(lambda: receiver() is None, STOP_S):
+        process.send(number, signal.SIGKILL)
+        if not process.holds_within(lambda: receiver() is None, STOP_S):
+            raise Failed("stop", "pg_receivewal does not end.")
+    paths.RECEIVER_PID.unlink(missing_ok=True)
+
+
+def sync_files(directory: Path) -> None:
+    """Make what was received durable: a receiver that was killed did not sync its last bytes, and a
+    vote must not name a position that a power cut takes back."""
+    newest = sorted(f for f in directory.iterdir() if commands.is_segment(f.name))[-2:]
+    for file in newest:
+        handle = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    sync_directory(directory)
+
+
+def make_way(node: Node, source: upstream.Upstream) -> str:
+    """Move aside WAL that is no part of the source's history, so that the receiver goes on with
+    what is. What was moved; empty: nothing.
+
+    A voter's extra WAL is on no majority, else the source would have it: Raft's followers drop such
+    entries as well; here they are kept.
+    """
+    end = wal.end_of_witness(node)
+    if end is None:
+        return ""
+    fits = is_beginning_of(end.timeline, end.lsn, source.history, source.timeline)
+    left = {**dict(source.history), source.timeline: None}
+    wrong: list[Path] = []
+    for file in Path(node.archive).iterdir():
+        if not commands.is_segment(file.name):
+            continue
+        timeline, start = segment_start(file.name, wal.SEGMENT_BYTES)
+        at = left.get(timeline, 0)
+        if at is not None and (start >= at or (not fits and start + wal.SEGMENT_BYTES > at)):
+            wrong.append(file)
+    note = f"No part of the history of {source.name}, timeline {source.timeline}."
+    if not wrong and end.lsn // wal.SEGMENT_BYTES < _oldest(node, source):
+        # It was away for long: what is missing is nowhere any more. It goes on where its slot is.
+        wrong = [f for f in Path(node.archive).iterdir() if commands.is_segment(f.name)]
+        note = f"{source.name} no longer has the WAL that comes next."
+    if not wrong:
+        return ""
+    return aside.move_files(Path(node.archive), wrong, note)
+
+
+def _oldest(node: Node, source: upstream.Upstream) -> int:
+    """The number of the oldest segment that the source still has."""
+    lines = postgres.ask(
+        upstream.database_connection(node, source.name),
+        "SELECT coalesce(min(substr(name, 9)), '') FROM pg_ls_waldir() WHERE length(name) = 24;\n",
+    )
+    if not lines:
+        return 0
+    return segment_start("00000001" + lines[0], wal.SEGMENT_BYTES)[1] // wal.SEGMENT_BYTES
+
+
+def streams(node: Node, source: str) -> bool:
+    """Whether the source says that we stream from it."""
+    try:
+        lines = postgres.ask(
+            upstream.database_connection(node, source),
+            "SELECT state FROM pg_stat_replication WHERE application_name ="
+            f" {commands.quote_literal(node.node)};\n",
+        )
+    except SqlFailed:
+        return False
+    return "streaming" in lines
+
+
+def follow(node: Node, source: str) -> str:
+    """Receive WAL from `source` and wait until it streams; main must be told not to interfere (the
+    assignment is written before). Raises Failed("not-streaming")."""
+    if receiver() is not None and streams(node, source):
+        return f"receives WAL from {source}"
+    stop()
+    moved = make_way(node, upstream.look(node, source))
+
+    def look() -> tuple[bool | None, str]:
+        if receiver() is None:
+            start(node, source)
+            return None, "pg_receivewal ended; the container's log says why"
+        return (True, "") if streams(node, source) else (None, "not streaming yet")
+
+    process.wait_until(
+        look, timeout_s=STREAM_S, code="not-streaming", what="No WAL comes", pause_s=0.05
+    )
+    return f"receives WAL from {source}" + (f"; {moved}" if moved else "")

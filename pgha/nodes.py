@@ -1,0 +1,144 @@
+"""Asks the nodes' verbs: one kept session a node, a command of its own where there is none."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pgha.commands.base import Command, Secret
+from pgha.errors import CommandFailed, Failed, Unreachable
+from pgha.node.report import Report, from_json
+from pgha.remote import Reach, Session
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a verb answered: what it did, in a sentence, and what is true on the node afterwards."""
+
+    did: str
+    report: Report
+
+
+class Nodes:
+    """The verbs of all nodes of a cluster. Thread-safe; one verb at a time on a node's session."""
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        self._sessions: dict[str, Session] = {}
+        self._locks: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+
+    def ask(
+        self,
+        node: str,
+        verb: str,
+        args: Mapping[str, str],
+        *,
+        timeout_s: float,
+        secrets: Mapping[str, Secret] | None = None,
+    ) -> Answer:
+        """Call a verb on a node.
+
+        Raises Unreachable where the node did not answer in time (what was asked may have been
+        done), VerbError where the verb refused or failed.
+        """
+        hidden = {key: value.reveal() for key, value in (secrets or {}).items()}
+        request = {"verb": verb, "args": {**args, **hidden}}
+        with self._lock_of(node):
+            line = self._through_session(node, request, timeout_s)
+            if line is None:
+                line = self._by_command(node, verb, args, secrets, timeout_s)
+        return _understood(node, verb, line)
+
+    def close(self) -> None:
+        for session in self._sessions.values():
+            session.close()
+        self._sessions.clear()
+
+    def _lock_of(self, node: str) -> threading.Lock:
+        with self._guard:
+            return self._locks.setdefault(node, threading.Lock())
+
+    def _through_session(self, node: str, request: object, timeout_s: float) -> str | None:
+        """The answer's line; None where there is no session to be had (nothing was asked then)."""
+        session = self._sessions.get(node)
+        if session is not None:
+            try:
+                return session.ask(json.dumps(request), timeout_s=timeout_s)
+            except Unreachable:
+                del self._sessions[node]
+                raise
+        try:
+            session = self._reach.container(node).session(("pgha-node", "session"))
+        except Unreachable:
+            return None
+        try:
+            line = session.ask(json.dumps(request), timeout_s=timeout_s)
+        except Unreachable:
+            session.close()
+            raise
+        self._sessions[node] = session
+        return line
+
+    def _by_command(
+        self,
+        node: str,
+        verb: str,
+        args: Mapping[str, str],
+        secrets: Mapping[str, Secret] | None,
+        timeout_s: float,
+    ) -> str:
+        stdin = None
+        if secrets:
+            stdin = Secret(json.dumps({k: v.reveal() for k, v in secrets.items()}))
+        words = ("pgha-node", verb, *(f"{key}={value}" for key, value in args.items()))
+        container = self._reach.container(node)
+        result = container.run(Command(words, stdin, "postgres"), timeout_s=timeout_s, check=False)
+        if not result.stdout.strip():
+            raise CommandFailed(
+                f"{node}: `pgha-node {verb}` ended with {result.status} and told nothing.",
+                status=result.status,
+                stderr=result.stderr,
+                details=tuple(result.stderr.strip().splitlines()[-3:]),
+            )
+        return result.stdout
+
+
+def _understood(node: str, verb: str, line: str) -> Answer:
+    try:
+        document = json.loads(line)
+        report = from_json(document["report"]) if document.get("report") is not None else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise Failed(
+            f"{node}: `pgha-node {verb}` answered something else than a report."
+        ) from error
+    if document.get("ok") and report is not None:
+        return Answer(str(document.get("did", "")), report)
+    raise VerbError(node, document, report)
+
+
+# What helps when a verb refuses, by its code.
+NEXT = {
+    "diverged": "inv recovery --node {node}",
+    "cannot-rewind": "inv recovery --node {node} --force",
+    "behind": "inv status",
+    "passed-over": "inv recovery --node {node}",
+    "old-term": "inv status",
+    "busy": "inv status",
+}
+
+
+class VerbError(Failed):
+    """A verb refused or failed on a node. code: the verb's own; report: the node as it is now.
+
+    In the middle of a plan a refusal is a failure on the way (exit 1): something was done before.
+    """
+
+    def __init__(self, node: str, document: Mapping[str, object], report: Report | None) -> None:
+        self.code = str(document.get("code") or "failed")
+        sentence = str(document.get("error") or "it failed without a reason")
+        super().__init__(f"{node}: {sentence}", next=NEXT.get(self.code, "").format(node=node))
+        self.node = node
+        self.report = report

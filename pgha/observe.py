@@ -1,0 +1,110 @@
+"""Observes a cluster: the engines' word on the containers, and one probe a node, all at once."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from pgha.at_once import at_once
+from pgha.commands import docker
+from pgha.commands.docker_answers import ContainerLine, parse_ps
+from pgha.errors import PghaError
+from pgha.limits import AT_REST_S, ENGINE_S, OBSERVE_S, PROBE_S
+from pgha.node.report import Report, from_json
+from pgha.nodes import Nodes
+from pgha.operations.provision import CLUSTER_LABEL, Provision
+from pgha.remote import Reach
+from pgha.state import ContainerStatus, NodeState
+from pgha.topology import Node, Topology
+
+_STATUS = {
+    "running": ContainerStatus.RUNNING,
+    "paused": ContainerStatus.PAUSED,
+    "created": ContainerStatus.STOPPED,
+    "exited": ContainerStatus.STOPPED,
+    "dead": ContainerStatus.STOPPED,
+    "removing": ContainerStatus.STOPPED,
+    "restarting": ContainerStatus.STOPPED,
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A probe's report, and when it was taken, in seconds of a monotonic clock."""
+
+    report: Report
+    at: float
+
+
+def observe(
+    reach: Reach, nodes: Nodes, topology: Topology, names: tuple[str, ...] | None = None
+) -> tuple[NodeState, ...]:
+    """The state of these nodes (None: of all), after OBSERVE_S seconds at the latest.
+
+    A host or node that does not answer is in it as such; nothing is raised for it.
+    """
+    wanted = [n for n in topology.nodes if names is None or n.name in names]
+
+    def listing(host_node: str) -> Callable[[], object]:
+        return lambda: _containers(reach, topology, host_node)
+
+    def probe(name: str) -> Callable[[], object]:
+        return lambda: Seen(
+            nodes.ask(name, "probe", {}, timeout_s=PROBE_S).report, time.monotonic()
+        )
+
+    by_host = {n.host: n.name for n in wanted}
+    jobs: dict[tuple[str, str], Callable[[], object]] = {
+        **{("engine", host): listing(name) for host, name in by_host.items()},
+        **{("node", n.name): probe(n.name) for n in wanted},
+    }
+    answers = at_once(jobs, timeout_s=OBSERVE_S)
+    return tuple(_node_state(n, answers["engine", n.host], answers["node", n.name]) for n in wanted)
+
+
+def _containers(reach: Reach, topology: Topology, node: str) -> Mapping[str, ContainerLine]:
+    command = docker.ps({CLUSTER_LABEL: topology.cluster})
+    lines = parse_ps(reach.host(node).run(command, timeout_s=ENGINE_S).stdout)
+    return {line.name: line for line in lines}
+
+
+def _node_state(node: Node, engine: object, probe: object) -> NodeState:
+    """Put together what the engine and the node said."""
+    base = NodeState(
+        node.name, node.kind, node.host, ContainerStatus.UNKNOWN, seen_at=time.monotonic()
+    )
+    report = probe.report if isinstance(probe, Seen) else None
+    error = probe.message if isinstance(probe, PghaError) else ""
+    if isinstance(engine, PghaError):
+        if report is not None:  # The engine hangs; the node itself is alive.
+            return replace(base, container=ContainerStatus.RUNNING, report=report)
+        return replace(base, error=engine.message)
+    assert isinstance(engine, Mapping)
+    line = engine.get(node.container)
+    if line is None:
+        return replace(base, container=ContainerStatus.MISSING)
+    status = _STATUS.get(line.state, ContainerStatus.UNKNOWN)
+    if status is not ContainerStatus.RUNNING:
+        return replace(base, container=status)
+    return replace(base, container=status, report=report, error="" if report else error)
+
+
+def at_rest(reach: Reach, provision: Provision, seen: NodeState) -> NodeState:
+    """The same node with its report read from the volumes, where its container does not run.
+
+    Nothing is changed: a helper container mounts the volumes and probes them.
+    """
+    node = provision.topology.node(seen.name)
+    if seen.container not in (ContainerStatus.STOPPED, ContainerStatus.MISSING):
+        return seen
+    command = provision.helper(node, ("pgha-node", "probe", "offline=true"), must_exist=True)
+    try:
+        answer = reach.host(node.name).run(command, timeout_s=AT_REST_S)
+        report = from_json(json.loads(answer.stdout)["report"])
+    except PghaError as error:
+        return replace(seen, error=error.message)
+    except (ValueError, KeyError):
+        return replace(seen, error=f"{node.name}'s volumes tell nothing of a node.")
+    return replace(seen, report=report, at_rest=True)

@@ -1,0 +1,193 @@
+"""`init`: a whole new cluster, from nothing to healthy. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pgha.commands import docker
+from pgha.commands.base import Command, Secret
+from pgha.errors import Refused
+from pgha.keys import Birth
+from pgha.limits import COPY_S, DOCKER_S, INITDB_S, PROMOTE_S
+from pgha.operations.obstacles import cut_off, obstacles
+from pgha.operations.provision import CLUSTER_LABEL, Provision
+from pgha.operations.settle import follow, steer
+from pgha.plan import Plan, Run, Step, stages, verb
+from pgha.render import prepare_document
+from pgha.site import Site
+from pgha.state import ClusterState, Condition, anything, container_runs, is_primary
+from pgha.topology import Node
+
+# A cluster's first term: PostgreSQL's first timeline.
+FIRST_TERM = 1
+
+
+def init(
+    state: ClusterState, site: Site, provision: Provision, birth: Birth, *, force: bool = False
+) -> Plan:
+    """Plan a new cluster on these hosts.
+
+    force: what the volumes hold is moved aside, and containers that were stopped are made again.
+    Raises Refused with everything that is in the way.
+    """
+    found = obstacles(state, site, provision, force=force)
+    if found:
+        raise _refusal(found, force)
+    topology = provision.topology
+    moved = {n.name: _held(site, n) for n in topology.nodes}
+    primary = topology.node(topology.home)
+    others = topology.others(primary.name)
+    up = tuple(n.name for n in topology.data_nodes)
+    aside = [path for paths in moved.values() for path in paths]
+    return Plan(
+        f"Make the cluster {topology.cluster}: {', '.join(topology.names)}",
+        stages(
+            tuple(_networks(site, provision)),
+            tuple(_prepare(site, provision, birth, n, bool(moved[n.name])) for n in topology.nodes),
+            tuple(_container(provision, n) for n in topology.nodes),
+            (_initdb(primary, birth), *_doors_know(provision)),
+            _serve(primary),
+            tuple(_copy(n, primary) for n in others if n.carries_data),
+            tuple(follow(n.name, primary.name, FIRST_TERM) for n in others),
+            tuple(steer(n.name, primary.name, up) for n in topology.nodes),
+            tuple(_complete(n) for n in topology.nodes),
+        ),
+        notes=tuple(f"What was there is moved to {path}/aside/{birth.stamp}." for path in aside),
+    )
+
+
+def _refusal(found: tuple[str, ...], force: bool) -> Refused:
+    running = any(line.endswith("inv stop") for line in found)
+    data = any(line.endswith(("is not empty.", "exists, stopped.")) for line in found)
+    remedy = "inv stop" if running else "inv init -f" if data and not force else ""
+    if any(line.endswith("inv build") for line in found):
+        remedy = "inv build"
+    count = "One thing is" if len(found) == 1 else f"{len(found)} things are"
+    return Refused(
+        f"{count} in the way of a new cluster; nothing was changed.", next=remedy, details=found
+    )
+
+
+def _held(site: Site, node: Node) -> tuple[str, ...]:
+    """The node's volumes that hold something."""
+    seen = ((path, site.of(node).volume(path)) for path in node.volumes.all())
+    return tuple(path for path, volume in seen if volume is not None and volume.entries)
+
+
+def _networks(site: Site, provision: Provision) -> Iterator[Step]:
+    topology = provision.topology
+    labels = {CLUSTER_LABEL: topology.cluster}
+    for host in site.hosts:
+        node = next(n for n in topology.nodes if n.host == host.name)
+        there = {network.name for network in host.networks}
+        wanted = (
+            (topology.backend_network, topology.backend_subnet),
+            (topology.frontend_network, topology.frontend_subnet),
+        )
+        made = [docker.network_create(n, s, labels) for n, s in wanted if n not in there]
+        if made:
+            yield Step(
+                f"Create the networks on {host.name}",
+                node.name,
+                anything(),
+                Run(tuple(made), DOCKER_S),
+                anything(),
+            )
+
+
+def _prepare(site: Site, provision: Provision, birth: Birth, node: Node, aside: bool) -> Step:
+    """Directories, owners, keys, configuration, made by root in a helper container."""
+    facts = site.of(node)
+    engine = facts.engine
+    stamp = birth.stamp if aside else None
+    document = prepare_document(provision, birth, node, engine.memory_bytes if engine else 0, stamp)
+    commands: list[Command] = []
+    if node.container in dict(facts.containers):
+        # A container holds nothing of its own: what counts is in the volumes.
+        commands.append(docker.remove(node.container, force=cut_off(site, node)))
+    commands.append(provision.helper(node, ("pgha-node", "prepare"), Secret(document)))
+    title = f"Prepare {node.name}'s directories and files"
+    return Step(
+        f"{title}, what is there moved aside" if aside else title,
+        node.name,
+        anything(),
+        Run(tuple(commands), DOCKER_S),
+        anything(),
+    )
+
+
+def _container(provision: Provision, node: Node) -> Step:
+    return Step(
+        f"Create and start {node.name}'s container",
+        node.name,
+        anything(),
+        Run((*provision.container(node), docker.start(node.container)), DOCKER_S),
+        container_runs(node.name),
+    )
+
+
+def _initdb(primary: Node, birth: Birth) -> Step:
+    return Step(
+        f"Make a new database cluster on {primary.name}",
+        primary.name,
+        container_runs(primary.name),
+        verb(
+            "initdb",
+            timeout_s=INITDB_S,
+            secrets={"superuser": birth.superuser, "replication": birth.replication},
+        ),
+        Condition(
+            f"{primary.name} has data",
+            (primary.name,),
+            lambda s: s.node(primary.name).has_data,
+        ),
+    )
+
+
+def _doors_know(provision: Provision) -> Iterator[Step]:
+    """Pgpool-II knows the cluster's own roles; their passwords are encrypted on the node itself."""
+    settings = provision.settings
+    roles = (
+        (settings.postgres_user, settings.postgres_password),
+        (settings.replication_user, settings.replication_password),
+    )
+    for node in provision.topology.nodes:
+        for role, password in roles:
+            yield Step(
+                f"Let Pgpool-II on {node.name} know {role}",
+                node.name,
+                container_runs(node.name),
+                verb("door_user_set", name=role, secrets={"password": password}),
+                container_runs(node.name),
+            )
+
+
+def _serve(primary: Node) -> Step:
+    return Step(
+        f"Start {primary.name} as the primary",
+        primary.name,
+        container_runs(primary.name),
+        verb("serve", term=FIRST_TERM, timeout_s=PROMOTE_S),
+        is_primary(primary.name, FIRST_TERM),
+    )
+
+
+def _copy(node: Node, primary: Node) -> Step:
+    return Step(
+        f"Copy {primary.name} to {node.name}",
+        node.name,
+        container_runs(node.name) & is_primary(primary.name, FIRST_TERM),
+        verb("copy", upstream=primary.name, timeout_s=COPY_S),
+        Condition(f"{node.name} has data", (node.name,), lambda s: s.node(node.name).has_data),
+    )
+
+
+def _complete(node: Node) -> Step:
+    """From now on its volumes are a cluster's: another `init` is refused without -f."""
+    return Step(
+        f"Complete {node.name}",
+        node.name,
+        container_runs(node.name),
+        verb("complete"),
+        anything(),
+    )

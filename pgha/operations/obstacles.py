@@ -1,0 +1,111 @@
+"""Everything that is in the way of `init`, each in a sentence. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+
+from pgha.operations.provision import Provision
+from pgha.site import HostFacts, Site
+from pgha.state import ClusterState, ContainerStatus
+from pgha.topology import Node
+
+# A new cluster takes about 40 MB, one segment of WAL 16 MB; below this the first day fails.
+DATA_FREE_BYTES = 512 * 1024 * 1024
+OTHER_FREE_BYTES = 64 * 1024 * 1024
+
+
+def obstacles(
+    state: ClusterState, site: Site, provision: Provision, *, force: bool
+) -> tuple[str, ...]:
+    """What must be out of the way first; empty where `init` can begin.
+
+    force: data and stopped containers of this very cluster are no obstacle (they are moved aside,
+    made again); what belongs to others is, always.
+    """
+    found: list[str] = []
+    for facts in site.hosts:
+        found.extend(_of_host(facts, provision))
+    for node in provision.topology.nodes:
+        facts = site.of(node)
+        if not facts.error and facts.image:
+            found.extend(_of_container(state, facts, provision, node, force))
+            found.extend(_of_volumes(facts, node, force))
+    return tuple(found)
+
+
+def cut_off(site: Site, node: Node) -> bool:
+    """Whether an earlier `init` got as far as this node and not to its end: its leavings are ours."""
+    volume = site.of(node).volume(node.volumes.etc_pgpool)
+    return volume is not None and volume.initialising
+
+
+def _of_host(facts: HostFacts, provision: Provision) -> Iterator[str]:
+    if facts.error:
+        yield f"{facts.name}: {facts.error}"
+        return
+    if not facts.image:
+        yield f"{facts.name} has no image {provision.image}: inv build"
+        return
+    topology = provision.topology
+    for name, subnet in (
+        (topology.backend_network, topology.backend_subnet),
+        (topology.frontend_network, topology.frontend_subnet),
+    ):
+        yield from _of_subnet(facts, name, subnet)
+
+
+def _of_subnet(facts: HostFacts, name: str, subnet: str) -> Iterator[str]:
+    wanted = ipaddress.ip_network(subnet)
+    ours = False
+    for network in facts.networks:
+        if network.name == name:
+            ours = True
+            if network.subnets != (subnet,):
+                has = " and ".join(network.subnets) or "no subnet"
+                yield f"The network {name} exists on {facts.name} with {has}, not {subnet}."
+        elif any(wanted.overlaps(ipaddress.ip_network(s)) for s in network.subnets if ":" not in s):
+            taken = " and ".join(network.subnets)
+            yield f"{subnet} ({name}) overlaps with the network {network.name} ({taken}) on {facts.name}."
+    if ours:
+        return  # its own route is among the host's routes
+    named = {s for network in facts.networks for s in network.subnets}
+    for route in facts.routes:
+        destination, interface = route.split()
+        if destination not in named and wanted.overlaps(ipaddress.ip_network(destination)):
+            yield f"{subnet} ({name}) overlaps with {facts.name}'s route to {destination} by {interface}."
+
+
+def _of_container(
+    state: ClusterState, facts: HostFacts, provision: Provision, node: Node, force: bool
+) -> Iterator[str]:
+    owner = dict(facts.containers).get(node.container)
+    if owner is None:
+        return
+    if owner != provision.topology.cluster:
+        yield f"A container {node.container} that is not ours exists on {facts.name}."
+    elif cut_off(Site((facts,)), node):
+        return
+    elif state.node(node.name).container is not ContainerStatus.STOPPED:
+        yield f"{node.name}'s container runs: inv stop"
+    elif not force:
+        yield f"{node.name}'s container exists, stopped, on {facts.name}."
+
+
+def _of_volumes(facts: HostFacts, node: Node, force: bool) -> Iterator[str]:
+    for path in node.volumes.all():
+        volume = facts.volume(path)
+        if volume is None:
+            continue
+        if volume.problem:
+            yield f"{node.name}: {path} on {facts.name}: {volume.problem}."
+        elif volume.entries and not force and not cut_off(Site((facts,)), node):
+            yield f"{node.name}: {path} on {facts.name} is not empty."
+        is_data = path == node.volumes.postgres_data
+        wanted = DATA_FREE_BYTES if is_data else OTHER_FREE_BYTES
+        if volume.free_bytes < wanted:
+            megabytes = volume.free_bytes // (1024 * 1024)
+            yield (
+                f"{node.name}: {megabytes} MB are free at {path} on {facts.name}, "
+                f"{wanted // (1024 * 1024)} MB are needed."
+            )

@@ -1,0 +1,97 @@
+"""What a node's container is made of, from the settings. Pure; `init` makes all, `start` a lost one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgha.commands import docker
+from pgha.commands.base import Command
+from pgha.limits import DOCKER_S
+from pgha.plan import Run, Step
+from pgha.state import Condition, ContainerStatus, anything
+from pgha.topology import Node, Topology
+from pgha.variables import Settings
+
+CLUSTER_LABEL = "io.pgha.cluster"
+NODE_LABEL = "io.pgha.node"
+HELPER_LABEL = "io.pgha.helper"
+
+
+@dataclass(frozen=True)
+class Provision:
+    """Settings, topology and the image's name: what containers are made from."""
+
+    settings: Settings
+    topology: Topology
+    image: str
+
+    def mounts(self, node: Node, *, must_exist: bool = True) -> tuple[docker.Mount, ...]:
+        """The node's volumes, where docs/architecture.md says that they are mounted."""
+        volumes = node.volumes
+        places = [
+            (volumes.etc_pgpool, "/etc/pgpool2"),
+            (volumes.etc_ssh, "/etc/ssh/pgha"),
+            (volumes.root_ssh, "/root/.ssh"),
+            (volumes.postgres_ssh, "/var/lib/postgresql/.ssh"),
+            (volumes.postgres_archive, self.settings.cluster_archive),
+        ]
+        if volumes.postgres_data is not None:
+            places.append((volumes.postgres_data, "/var/lib/pgha/volume"))
+        return tuple(docker.Mount(a, b, must_exist=must_exist) for a, b in places)
+
+    def labels(self, node: Node) -> dict[str, str]:
+        return {CLUSTER_LABEL: self.topology.cluster, NODE_LABEL: node.name}
+
+    def container(self, node: Node) -> tuple[Command, ...]:
+        """Create the node's container and put it on both networks."""
+        topology, settings = self.topology, self.settings
+        spec = docker.ContainerSpec(
+            name=node.container,
+            image=self.image,
+            hostname=node.name,
+            labels=self.labels(node),
+            attachment=docker.Attachment(topology.backend_network, node.address, (node.name,)),
+            mounts=self.mounts(node),
+            shm_size_mb=settings.shm_size_mb,
+            stop_timeout_s=settings.stop_timeout,
+            log_max_mb=settings.log_max_mb,
+        )
+        front = docker.Attachment(topology.frontend_network, None, (node.name, topology.alias))
+        return docker.container_create(spec), docker.network_connect(front, node.container)
+
+    def helper(
+        self,
+        node: Node,
+        words: tuple[str, ...],
+        stdin: Stdin = None,
+        *,
+        must_exist: bool = False,
+    ) -> Command:
+        """A short-lived container with the node's volumes, as root, without a network."""
+        return docker.run_helper(
+            self.image,
+            words,
+            name=f"{node.container}-helper",
+            labels={HELPER_LABEL: self.topology.cluster},
+            mounts=self.mounts(node, must_exist=must_exist),
+            stdin=stdin,
+        )
+
+
+def create_container(provision: Provision, node: Node) -> Step:
+    """Make the container that is missing, its volumes as they are."""
+
+    def test_exists(status: ContainerStatus) -> bool:
+        return status not in (ContainerStatus.MISSING, ContainerStatus.UNKNOWN)
+
+    return Step(
+        f"Create {node.name}'s container",
+        node.name,
+        anything(),
+        Run(provision.container(node), DOCKER_S),
+        Condition(
+            f"{node.name}'s container exists",
+            (node.name,),
+            lambda s: test_exists(s.node(node.name).container),
+        ),
+    )

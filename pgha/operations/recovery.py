@@ -1,0 +1,213 @@
+"""`recovery`: bring a node back as a follower, by its own WAL, by pg_rewind, or by a new copy. Pure."""
+
+from __future__ import annotations
+
+from pgha.errors import Refused
+from pgha.limits import COPY_S, FENCE_S, HALT_S
+from pgha.node.report import Role
+from pgha.operations.last_primary import has_last_primary
+from pgha.operations.settle import can_follow, data_in_order, follow, start_container, steer
+from pgha.plan import Plan, Stage, Step, stages, verb
+from pgha.state import (
+    ClusterState,
+    Condition,
+    ContainerStatus,
+    NodeState,
+    container_runs,
+    has_role,
+    is_primary,
+)
+from pgha.topology import Kind
+
+# A standby that is connected is left this far behind before it counts as lost: it catches up alone.
+PATIENCE = ("streaming", "catchup")
+
+
+def recovery(state: ClusterState, node: str | None = None, *, force: bool = False) -> Plan:
+    """Plan the return of `node` (None: every node that needs it) as a follower of the primary.
+
+    force: a whole new copy by pg_basebackup, the old data moved aside. An empty Plan where nobody
+    needs it. Raises Refused where there is no primary to follow, or `node` cannot be reached.
+    """
+    primary = _primary(state)
+    if node == primary.name:
+        raise Refused(f"{node} is the primary: it is what others recover from.", next="inv status")
+    wanted = [state.node(node)] if node else [n for n in state.nodes if n.name != primary.name]
+    needy = [n for n in wanted if _needs_it(state, n) or (force and node == n.name)]
+    lost = [n for n in needy if not _within_reach(n)]
+    if lost and (node or len(lost) == len(needy)):
+        raise Refused(_out_of_reach(lost[0]), next=_remedy(lost[0]))
+    joining = [n for n in needy if n not in lost]
+    doors = _doors(state, primary.name, joining)
+    if not joining and not doors:
+        return Plan(f"{node or 'Every node'} follows {primary.name}: nothing to recover.")
+    return Plan(
+        _title(joining, primary.name),
+        (*_returns(state, primary, joining, force), *stages(doors)),
+        notes=tuple(_out_of_reach(n) for n in lost),
+    )
+
+
+def _returns(
+    state: ClusterState, primary: NodeState, joining: list[NodeState], force: bool
+) -> tuple[Stage, ...]:
+    """From what each node is to a follower that the primary counts."""
+    term = primary.timeline or 0
+    containers = {n.name: n.container for n in state.topology.nodes}
+    data = [n for n in joining if n.kind is Kind.DATA]
+    copied = [n for n in data if force or not n.has_data]
+    rewound = [n for n in data if n not in copied and not can_follow(n, primary)]
+    # A slot that has lost its WAL is made anew before WAL is asked for. Who only does not count yet
+    # is counted last: commits would wait for it as long as it is copied.
+    slots = [n for n in joining if not _kept(state, n.name)]
+    voices = [n for n in joining if n not in slots and not _counted(state, n.name)]
+    return stages(
+        tuple(start_container(n.name, containers[n.name]) for n in joining if not n.running),
+        tuple(_fence(n.name, primary.name) for n in data if _may_be_a_primary(n)),
+        tuple(_check(n.name, primary.name, term) for n in rewound),
+        tuple(_rewind(n.name, primary.name, term) for n in rewound),
+        *(_admit(state, n.name) for n in slots),
+        tuple(_copy(n, primary.name, term) for n in copied),
+        tuple(follow(n.name, primary.name, term) for n in joining),
+        *(_admit(state, n.name) for n in voices),
+    )
+
+
+def _primary(state: ClusterState) -> NodeState:
+    """The primary to follow; who else runs as one on an older timeline was passed over."""
+    primary = state.primary
+    if primary is not None and state.overtaken:
+        raise Refused(
+            f"{primary.name} is the primary of term {primary.timeline}, but term {state.term} was "
+            "begun: a failover was cut off.",
+            next="inv failover",
+        )
+    if primary is not None:
+        return primary
+    primaries = state.having(Role.PRIMARY)
+    if primaries:
+        names = " and ".join(n.name for n in primaries)
+        raise Refused(f"{names} both run as a primary on one timeline.", next="inv status")
+    next_command = "inv start" if has_last_primary(state) else "inv failover"
+    raise Refused("There is no primary to recover from.", next=next_command)
+
+
+def _title(nodes: list[NodeState], primary: str) -> str:
+    if not nodes:
+        return f"Put every Pgpool-II right: {primary} is the primary"
+    names = " and ".join(n.name for n in nodes)
+    return f"Bring {names} back as {'a follower' if len(nodes) == 1 else 'followers'} of {primary}"
+
+
+def _needs_it(state: ClusterState, node: NodeState) -> bool:
+    follower = state.follower(node.name)
+    connected = follower is not None and follower.state in PATIENCE
+    if not (connected and node.role in (Role.STANDBY, Role.WITNESS)):
+        return True
+    return not (_kept(state, node.name) and _counted(state, node.name))
+
+
+def _within_reach(node: NodeState) -> bool:
+    return node.answers or node.container is ContainerStatus.STOPPED
+
+
+def _out_of_reach(node: NodeState) -> str:
+    if node.container is ContainerStatus.MISSING:
+        return f"{node.name} has no container on {node.host}: `inv start` makes it again."
+    if node.container is ContainerStatus.PAUSED:
+        return f"{node.name}'s container is paused on {node.host}: unpause it first."
+    return f"{node.name} cannot be reached: {node.error or 'it does not answer'}"
+
+
+def _remedy(node: NodeState) -> str:
+    return "inv start" if node.container is ContainerStatus.MISSING else "inv status"
+
+
+def _may_be_a_primary(node: NodeState) -> bool:
+    """A PostgreSQL runs there that was not started as a standby: it is fenced before anything else."""
+    postgres = node.report.postgres if node.report else None
+    return node.answers and postgres is not None and postgres.running and not postgres.in_recovery
+
+
+def _fence(name: str, primary: str) -> Step:
+    return Step(
+        f"Fence {name}",
+        name,
+        container_runs(name),
+        verb("fence", reason=f"passed over by {primary}", timeout_s=FENCE_S),
+        has_role(name, Role.FENCED),
+    )
+
+
+def _check(name: str, primary: str, term: int) -> Step:
+    """Found out before the node is touched (pg_rewind --dry-run); changes nothing on either side."""
+    return Step(
+        f"Check that {name} can be rewound onto {primary}",
+        name,
+        container_runs(name) & is_primary(primary, term),
+        verb("rewind", upstream=primary, check="true", timeout_s=COPY_S),
+        container_runs(name),
+    )
+
+
+def _rewind(name: str, primary: str, term: int) -> Step:
+    return Step(
+        f"Rewind {name} onto {primary}",
+        name,
+        container_runs(name) & is_primary(primary, term),
+        verb("rewind", upstream=primary, timeout_s=COPY_S),
+        _stopped_or_standby(name),
+    )
+
+
+def _copy(node: NodeState, primary: str, term: int) -> Step:
+    return Step(
+        f"Copy {primary} to {node.name}, its old data moved aside",
+        node.name,
+        container_runs(node.name) & is_primary(primary, term),
+        verb("copy", upstream=primary, timeout_s=COPY_S),
+        _stopped_or_standby(node.name),
+        timeout_s=HALT_S,
+    )
+
+
+def _stopped_or_standby(name: str) -> Condition:
+    return has_role(name, Role.FENCED, Role.DOWN, Role.STANDBY)
+
+
+def _kept(state: ClusterState, name: str) -> bool:
+    """The primary keeps the WAL that `name` lacks."""
+    report = state.primary.report if state.primary else None
+    if report is None or report.postgres is None:
+        return False
+    slot = state.topology.node(name).slot
+    return any(s.name == slot and s.wal_status != "lost" for s in report.postgres.slots)
+
+
+def _counted(state: ClusterState, name: str) -> bool:
+    """`name` is a voter of the primary; all are, unless it was promoted by force."""
+    report = state.primary.report if state.primary else None
+    return report is not None and (not report.assignment.voters or name in report.assignment.voters)
+
+
+def _admit(state: ClusterState, name: str) -> Step:
+    primary = state.primary.name if state.primary else ""
+    return Step(
+        f"Let {primary} keep WAL for {name} and count it",
+        primary,
+        has_role(primary, Role.PRIMARY),
+        verb("admit", node=name),
+        Condition(
+            f"{primary} keeps WAL for {name} and counts it",
+            (primary,),
+            lambda s: _kept(s, name) and _counted(s, name),
+        ),
+    )
+
+
+def _doors(state: ClusterState, primary: str, joining: list[NodeState]) -> tuple[Step, ...]:
+    """Each Pgpool-II that answers, or will, leads to the primary and has attached who streams."""
+    up = data_in_order((*state.serving_data, *(n.name for n in joining)), state)
+    names = [n.name for n in state.nodes if n.answers or n in joining]
+    made = [steer(name, primary, up) for name in names]
+    return tuple(step for step in made if joining or not step.ensures.holds(state))

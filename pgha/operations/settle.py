@@ -1,0 +1,136 @@
+"""Steps that several operations end with: who can, follows the primary, and every door leads there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pgha.commands.docker import start
+from pgha.commands.lsn import is_beginning_of
+from pgha.limits import DOCKER_S, FOLLOW_S, START_S, STEER_S
+from pgha.node.report import Role
+from pgha.plan import Run, Stage, Step, stages, verb
+from pgha.state import (
+    ClusterState,
+    Condition,
+    NodeState,
+    anything,
+    container_runs,
+    door_leads_to,
+    has_role,
+    in_sync,
+    is_primary,
+)
+from pgha.topology import Kind
+
+
+def start_container(name: str, container: str, ensures: Condition | None = None) -> Step:
+    """Start a stopped container; its main process then starts what the node was last told to be."""
+    return Step(
+        f"Start {name}'s container",
+        name,
+        anything(),
+        Run((start(container),), DOCKER_S),
+        ensures or container_runs(name),
+        timeout_s=START_S,
+    )
+
+
+def follow(name: str, primary: str, term: int, needs: Condition | None = None) -> Step:
+    """`name` takes WAL from `primary`, and `primary` counts it. The verb refuses by itself where the
+    node's own WAL is no beginning of the primary's history: PostgreSQL counts acknowledgements by
+    LSN, not by timeline."""
+    return Step(
+        f"Let {name} follow {primary}",
+        name,
+        needs or is_primary(primary, term),
+        verb("follow", upstream=primary, term=term, timeout_s=FOLLOW_S),
+        in_sync(name, primary),
+        timeout_s=FOLLOW_S,
+    )
+
+
+def steer(name: str, primary: str, up: Iterable[str], needs: Condition | None = None) -> Step:
+    """Pgpool-II on `name` leads to `primary`, with exactly `up` attached."""
+    attached = tuple(up)
+    return Step(
+        f"Steer Pgpool-II on {name} to {primary}",
+        name,
+        needs or container_runs(name) & has_role(primary, Role.PRIMARY),
+        verb("steer", primary=primary, up=",".join(attached), timeout_s=STEER_S),
+        door_leads_to(name, primary, attached),
+    )
+
+
+def take_over(
+    new: str,
+    term: int,
+    *,
+    quick: Sequence[str],
+    slow: Sequence[str],
+    doors: Sequence[str],
+    up: tuple[str, ...],
+) -> tuple[Stage, ...]:
+    """What comes after the promotion of `new`.
+
+    Writes on the new primary wait for the quorum: who is quickest to follow goes first, beside the
+    doors. A witness takes a tenth of a second; a PostgreSQL that has to start first (`slow`) comes
+    after, unless there is nobody else. `up`: who is attached to every Pgpool-II in the end.
+    """
+    promoted = is_primary(new, term)
+    opening = tuple(steer(name, new, (new,), needs=promoted) for name in doors)
+    first = tuple(follow(name, new, term) for name in (quick or slow))
+    second = tuple(follow(name, new, term) for name in (slow if quick else ()))
+    attach = tuple(steer(name, new, up) for name in doors) if up != (new,) else ()
+    return stages((*first, *opening), second, attach)
+
+
+def can_follow(node: NodeState, primary: NodeState) -> bool:
+    """Whether all that `node` has on disk is known to be a beginning of the primary's history."""
+    if node.kind is Kind.WITNESS:
+        return True  # it has no database to diverge: the verb moves segments of no use aside
+    report = primary.report
+    if node.report is None or report is None or report.postgres is None:
+        return False
+    term = report.postgres.timeline
+    if term is None or node.timeline is None:
+        return False
+    if _follows_already(node, primary.name, term):
+        return True
+    if node.position is None:
+        return False
+    if node.timeline == term and node.role is not Role.STANDBY:
+        # On the primary's own timeline, though it was never told to follow it.
+        return report.postgres.lsn is not None and node.position <= report.postgres.lsn
+    return is_beginning_of(node.timeline, node.position, report.postgres.history, term)
+
+
+def _follows_already(node: NodeState, primary: str, term: int) -> bool:
+    """Whether the verb `follow` has let it take WAL from the primary of this term, and so found its
+    own WAL to be a beginning of that history. Since then it has taken WAL from nobody else."""
+    assignment = node.report.assignment if node.report else None
+    return (
+        assignment is not None
+        and assignment.role is Role.STANDBY
+        and (assignment.upstream, assignment.term) == (primary, term)
+    )
+
+
+def can_follow_after_start(node: NodeState, primary: NodeState) -> bool:
+    """The same, for a primary that does not run yet and so cannot tell its history."""
+    if node.kind is Kind.WITNESS:
+        return True
+    if primary.role is Role.PRIMARY:
+        return can_follow(node, primary)
+    return primary.timeline is not None and _follows_already(node, primary.name, primary.timeline)
+
+
+def in_order(names: Iterable[str], state: ClusterState) -> tuple[str, ...]:
+    """Names in the topology's order, each once."""
+    wanted = set(names)
+    return tuple(node.name for node in state.topology.nodes if node.name in wanted)
+
+
+def data_in_order(names: Iterable[str], state: ClusterState) -> tuple[str, ...]:
+    """Of these, the data nodes, in the topology's order."""
+    data = {node.name for node in state.topology.data_nodes}
+    return tuple(name for name in in_order(names, state) if name in data)

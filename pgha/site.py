@@ -1,0 +1,48 @@
+"""What was seen of the hosts before `init`, as values. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pgha.commands.docker_answers import EngineInfo, NetworkInfo
+from pgha.topology import Node
+
+
+@dataclass(frozen=True)
+class VolumeFacts:
+    """A directory of a host, as it is before `init`. initialising: an `init` was cut off there."""
+
+    path: str
+    entries: tuple[str, ...]
+    problem: str
+    initialising: bool
+    total_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """One host. error: why nothing is known of it. containers: name → the cluster of its label, ""
+    where it has none."""
+
+    name: str
+    error: str = ""
+    engine: EngineInfo | None = None
+    image: bool = False
+    containers: tuple[tuple[str, str], ...] = ()
+    networks: tuple[NetworkInfo, ...] = ()
+    volumes: tuple[VolumeFacts, ...] = ()
+    routes: tuple[str, ...] = ()
+
+    def volume(self, path: str) -> VolumeFacts | None:
+        return next((v for v in self.volumes if v.path == path), None)
+
+
+@dataclass(frozen=True)
+class Site:
+    """All hosts of a topology."""
+
+    hosts: tuple[HostFacts, ...]
+
+    def of(self, node: Node) -> HostFacts:
+        return next(h for h in self.hosts if h.name == node.host)

@@ -1,0 +1,60 @@
+"""A machine that is reached over SSH, as a host."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+
+from pgha.commands.base import Command
+from pgha.errors import Failed, Unreachable
+from pgha.hosts import Host, Kept, Observer, Result, Session, Wire, unobserved
+from pgha.locking import BEAT_S, holder_words, locked_error, note_now
+from pgha.processes import OnLine
+from pgha.waiting import Deadline
+
+# Taking a lock, or learning that somebody else has it.
+_TAKE_S = 10.0
+
+
+class SshHost(Host):
+    """A machine that is reached over SSH, as the user's SSH configuration says."""
+
+    def __init__(
+        self, name: str, dial: Callable[[Deadline], Wire], observer: Observer = unobserved
+    ) -> None:
+        """dial: opens a connection, or raises Unreachable."""
+        self.name = name
+        self.observer = observer
+        self.kept = Kept(name, dial)
+
+    def answer(self, command: Command, deadline: Deadline, on_line: OnLine | None = None) -> Result:
+        """Over the kept connection, which is opened again once where it is found dead."""
+        return self.kept.channel(deadline).run(command, deadline, on_line)
+
+    @contextlib.contextmanager
+    def lock(self, cluster: str, owner: str) -> Iterator[None]:
+        """Held by a program on the host, which ends when it has not heard of us for a while."""
+        held = self.kept.channel(Deadline(_TAKE_S)).session(holder_words(cluster))
+        over = threading.Event()
+        try:
+            answer = held.ask(note_now(owner).to_json(), timeout_s=_TAKE_S)
+            if answer.startswith("held"):
+                raise locked_error(cluster, self.name, answer.removeprefix("held").strip())
+            if answer != "locked":
+                raise Failed(f"The lock on {self.name} cannot be taken.", details=(answer,))
+            threading.Thread(target=_beat, args=(held, over), daemon=True).start()
+            yield
+        finally:
+            over.set()
+            held.close()
+
+    def close(self) -> None:
+        self.kept.close()
+
+
+def _beat(held: Session, over: threading.Event) -> None:
+    """Say now and then that we are there. Where that fails, so does what is done meanwhile."""
+    with contextlib.suppress(Unreachable):
+        while not over.wait(BEAT_S):
+            held.tell("here")

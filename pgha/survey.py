@@ -1,0 +1,100 @@
+"""Surveys the hosts before `init`: everything that could be in its way, all hosts at once."""
+
+from __future__ import annotations
+
+import json
+
+from pgha.at_once import at_once
+from pgha.commands import docker
+from pgha.commands.docker_answers import (
+    NetworkInfo,
+    parse_images,
+    parse_info,
+    parse_inspect,
+    parse_network_list,
+    parse_networks,
+)
+from pgha.errors import CommandFailed, PghaError, Unreachable
+from pgha.limits import DOCKER_S, SURVEY_S
+from pgha.operations.provision import CLUSTER_LABEL, HELPER_LABEL, Provision
+from pgha.remote import Host, Reach
+from pgha.site import HostFacts, Site, VolumeFacts
+from pgha.topology import Node
+
+
+def survey(reach: Reach, provision: Provision) -> Site:
+    """Look at every host; nothing is changed. What cannot be seen is said in `error`."""
+    topology = provision.topology
+    first = {n.host: n for n in reversed(topology.nodes)}
+    jobs = {h: (lambda h=h: _host(reach, provision, first[h])) for h in topology.hosts}
+    answers = at_once(jobs, timeout_s=SURVEY_S + DOCKER_S)
+    return Site(
+        tuple(
+            HostFacts(name, error=answer.message) if isinstance(answer, PghaError) else answer
+            for name, answer in answers.items()
+        )
+    )
+
+
+def _host(reach: Reach, provision: Provision, node: Node) -> HostFacts:
+    host = reach.host(node.name)
+    told = host.run(docker.info(), timeout_s=DOCKER_S, check=False)
+    engine = parse_info(told.stdout) if told.status == 0 else None
+    if engine is None:
+        raise Unreachable(f"no Docker engine answers on {node.host}", next="docker info")
+    present = host.run(docker.image_inspect(provision.image), timeout_s=DOCKER_S, check=False)
+    image = bool(parse_images(present.stdout)) if present.status == 0 else False
+    volumes, routes = _directories(host, provision, node) if image else ((), ())
+    return HostFacts(
+        node.host,
+        engine=engine,
+        image=image,
+        containers=_containers(host),
+        networks=_networks(host),
+        volumes=volumes,
+        routes=routes,
+    )
+
+
+def _containers(host: Host) -> tuple[tuple[str, str], ...]:
+    """Every container's name, whoever's it is: a name in use is in the way."""
+    names = host.run(docker.container_names(), timeout_s=DOCKER_S).stdout.split()
+    if not names:
+        return ()
+    answer = host.run(docker.inspect(*names), timeout_s=DOCKER_S, check=False)
+    found = parse_inspect(answer.stdout)
+    return tuple((name, info.labels.get(CLUSTER_LABEL, "")) for name, info in found.items())
+
+
+def _networks(host: Host) -> tuple[NetworkInfo, ...]:
+    names = parse_network_list(host.run(docker.network_list(), timeout_s=DOCKER_S).stdout)
+    answer = host.run(docker.network_inspect(*names), timeout_s=DOCKER_S, check=False)
+    return tuple(parse_networks(answer.stdout).values())
+
+
+def _directories(
+    host: Host, provision: Provision, node: Node
+) -> tuple[tuple[VolumeFacts, ...], tuple[str, ...]]:
+    """The volumes of all nodes of this host, seen by a helper container that changes nothing."""
+    nodes = [n for n in provision.topology.nodes if n.host == node.host]
+    paths = [path for n in nodes for path in n.volumes.all()]
+    command = docker.run_helper(
+        provision.image,
+        ("pgha-node", "survey"),
+        name=f"{provision.topology.cluster}-survey",
+        labels={HELPER_LABEL: provision.topology.cluster},
+        mounts=(docker.Mount("/", "/host", read_only=True),),
+        network="host",
+        stdin=json.dumps({"root": "/host", "paths": paths}),
+    )
+    answer = host.run(command, timeout_s=SURVEY_S)
+    try:
+        document = json.loads(answer.stdout)
+        volumes = tuple(
+            VolumeFacts(**{**v, "entries": tuple(v["entries"])}) for v in document["volumes"]
+        )
+        return volumes, tuple(document["routes"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CommandFailed(
+            f"The survey of {node.host} told something else than was expected.", status=0
+        ) from error

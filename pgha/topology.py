@@ -1,0 +1,214 @@
+"""Settings → the nodes, where they are and what they are called. Pure.
+
+Who is primary is never configured: it is observed. A list of nodes, however many there are.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from pgha.errors import Usage
+from pgha.variables import Mode, Settings, SynchronousMode
+
+# The host of all nodes in single mode; no node can have this name.
+LOCAL_HOST = "localhost"
+
+# PostgreSQL 17, "Replication Slots": lower case, digits, underscore; cut at NAMEDATALEN - 1.
+_MAX_SLOT = 63
+
+
+class Kind(Enum):
+    """What a node is for its whole life; what it does now is its role."""
+
+    DATA = "data"
+    WITNESS = "witness"
+
+
+@dataclass(frozen=True)
+class Volumes:
+    """A node's directories on its host; docs/architecture.md says where each is mounted."""
+
+    etc_pgpool: str
+    etc_ssh: str
+    root_ssh: str
+    postgres_ssh: str
+    postgres_archive: str
+    postgres_data: str | None
+
+    def all(self) -> tuple[str, ...]:
+        """Every directory that there is."""
+        required = (self.etc_pgpool, self.etc_ssh, self.root_ssh)
+        wal = (self.postgres_ssh, self.postgres_archive)
+        return (*required, *wal, *((self.postgres_data,) if self.postgres_data else ()))
+
+
+@dataclass(frozen=True)
+class Node:
+    """One container on one Docker host.
+
+    host: how `pgha.machines` finds it; LOCAL_HOST in single mode.
+    address: on the backend network. slot: its replication slot's name on the primary.
+    """
+
+    name: str
+    kind: Kind
+    host: str
+    address: str
+    container: str
+    volumes: Volumes
+    slot: str
+
+    @property
+    def carries_data(self) -> bool:
+        """Whether it can be a primary or a standby."""
+        return self.kind is Kind.DATA
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The cluster as it is configured.
+
+    home: the node to which `failback` moves the primary.
+    majority: how many voters (all nodes, the witness included) decide.
+    quorum_commit: whether a commit waits until that many have it on disk.
+    """
+
+    cluster: str
+    nodes: tuple[Node, ...]
+    home: str
+    quorum_commit: bool
+    backend_network: str
+    backend_subnet: str
+    frontend_network: str
+    frontend_subnet: str
+    alias: str
+
+    @property
+    def majority(self) -> int:
+        """More than half of the voters: of two nodes, both."""
+        return len(self.nodes) // 2 + 1
+
+    @property
+    def acknowledgements(self) -> int:
+        """How many other voters a commit waits for: `ANY n` in synchronous_standby_names."""
+        return self.majority - 1 if self.quorum_commit else 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The nodes' names, in their order."""
+        return tuple(each.name for each in self.nodes)
+
+    @property
+    def data_nodes(self) -> tuple[Node, ...]:
+        """The nodes that carry data."""
+        return tuple(each for each in self.nodes if each.kind is Kind.DATA)
+
+    @property
+    def witness(self) -> Node | None:
+        """The witness, if there is one."""
+        return next((each for each in self.nodes if each.kind is Kind.WITNESS), None)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Each host once, in the nodes' order."""
+        return tuple(dict.fromkeys(each.host for each in self.nodes))
+
+    def node(self, name: str) -> Node:
+        """The node of this name. Raises Usage, with the names that there are."""
+        for each in self.nodes:
+            if each.name == name:
+                return each
+        raise Usage(
+            f"There is no node {name!r} in {self.cluster}: its nodes are {', '.join(self.names)}."
+        )
+
+    def others(self, name: str) -> tuple[Node, ...]:
+        """All nodes but this one. Raises Usage like `node`."""
+        this = self.node(name)
+        return tuple(each for each in self.nodes if each is not this)
+
+
+@dataclass(frozen=True)
+class _Birth:
+    """What the settings say of one node; `prefix` is that of its variables."""
+
+    prefix: str
+    kind: Kind
+
+
+_BIRTHS = (
+    _Birth("master", Kind.DATA),
+    _Birth("standby", Kind.DATA),
+    _Birth("witness", Kind.WITNESS),
+)
+
+
+def topology(settings: Settings) -> Topology:
+    """The nodes that the settings describe."""
+    nodes = tuple(_nodes(settings))
+    witnessed = any(each.kind is Kind.WITNESS for each in nodes)
+    mode = settings.synchronous_mode
+    return Topology(
+        cluster=settings.compose_project_name,
+        nodes=nodes,
+        home=settings.master_node,
+        quorum_commit=mode is SynchronousMode.ON or (mode is SynchronousMode.AUTO and witnessed),
+        backend_network=f"{settings.compose_project_name}-backend",
+        backend_subnet=str(settings.postgres_backend_subnet),
+        frontend_network=f"{settings.compose_project_name}-frontend",
+        frontend_subnet=str(settings.postgres_frontend_subnet),
+        alias=settings.pgpool_alias,
+    )
+
+
+def _nodes(settings: Settings) -> Iterator[Node]:
+    slots: set[str] = set()
+    for birth in _BIRTHS:
+        name = str(getattr(settings, f"{birth.prefix}_node"))
+        if not name:
+            continue
+        slot = slot_name(name, slots)
+        slots.add(slot)
+        yield Node(
+            name=name,
+            kind=birth.kind,
+            host=LOCAL_HOST if settings.mode is Mode.SINGLE else name,
+            address=str(getattr(settings, f"{birth.prefix}_ip")),
+            container=f"{settings.compose_project_name}-{name}",
+            volumes=_volumes(settings, birth),
+            slot=slot,
+        )
+
+
+def _volumes(settings: Settings, birth: _Birth) -> Volumes:
+    def path(end: str) -> str:
+        return str(getattr(settings, f"{birth.prefix}_volume_{end}"))
+
+    return Volumes(
+        etc_pgpool=path("etc_pgpool"),
+        etc_ssh=path("etc_ssh"),
+        root_ssh=path("root_ssh"),
+        postgres_ssh=path("postgres_ssh"),
+        postgres_archive=path("postgres_archive"),
+        postgres_data=path("postgres_data") if birth.kind is Kind.DATA else None,
+    )
+
+
+def slot_name(node: str, taken: set[str] | frozenset[str] = frozenset()) -> str:
+    """A slot's name for a node, none of `taken`.
+
+    `node-0` → `node_0`. A name that says more than a slot's can (capitals, '_', '.') ends in its
+    checksum, so that it depends on the node's name alone and not on the order of the nodes.
+    """
+    plain = re.sub(r"[^a-z0-9_]", "_", node.lower())
+    slot = plain if re.fullmatch(r"[a-z0-9-]{1,63}", node) else ""
+    salt = 0
+    while not slot or slot in taken:
+        end = f"_{zlib.crc32(node.encode(), salt):08x}"
+        slot = plain[: _MAX_SLOT - len(end)] + end
+        salt += 1
+    return slot

@@ -1,0 +1,353 @@
+"""The table of all variables: name, kind, default, explanation; and Settings, their values.
+
+A field of `Settings` is a variable: its name is the variable's, in lower case. The names and
+defaults of the first groups are a contract with the files that people already have.
+"""
+
+# `variable` makes a dataclass field, which the linter cannot see.
+# ruff: noqa: RUF009
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network
+from typing import TypeVar, cast
+
+from pgha import kinds
+from pgha.commands.base import Secret
+from pgha.kinds import Kind
+
+T = TypeVar("T")
+
+
+class Mode(Enum):
+    """Where the nodes are: all on the local Docker engine, or each on a host of its own."""
+
+    SINGLE = "single"
+    HA = "ha"
+
+
+class SynchronousMode(Enum):
+    """Whether a commit waits for a majority; AUTO: where there is a witness."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+class ImageDistribution(Enum):
+    """How a built image comes to the hosts."""
+
+    REGISTRY = "registry"
+    SSH = "ssh"
+
+
+class LocaleProvider(Enum):
+    """Who knows how texts are sorted; PostgreSQL 17, "Locale Support"."""
+
+    BUILTIN = "builtin"
+    LIBC = "libc"
+    ICU = "icu"
+
+
+def variable(kind: Kind[T], default: str, text: str, *, opens: str = "") -> T:
+    """A field of Settings.
+
+    default: as it would stand in a file; `${VOLUME_ROOT}` in it is replaced.
+    text: the explanation, for env/*.env and the manual.
+    opens: the title of the group that begins here.
+    """
+    about = {"kind": kind, "default": default, "text": text, "opens": opens}
+    return cast(T, field(metadata=about))
+
+
+def volume(path: str, text: str, *, opens: str = "") -> str:
+    """A directory on a host, mounted into a node's container."""
+    return variable(kinds.HOST_DIRECTORY, f"${{VOLUME_ROOT}}/{path}", text, opens=opens)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All variables, valid each and with one another; `pgha.settings.parse` makes them."""
+
+    mode: Mode = variable(
+        kinds.choice(Mode),
+        "single",
+        "single: all nodes on the local Docker engine. ha: each node on a Docker host of its own,"
+        " found by its name in docker-machine's store or in the SSH configuration.",
+        opens="The cluster and its nodes",
+    )
+    compose_project_name: str = variable(
+        kinds.PREFIX,
+        "postgres-cluster",
+        "The cluster's name, with which its containers and networks begin: several clusters can"
+        " share hosts.",
+    )
+    master_node: str = variable(
+        kinds.HOST_NAME,
+        "node-0",
+        "The node where the primary is born, and its home: failback moves it here. In ha mode the"
+        " host's name.",
+    )
+    standby_node: str = variable(
+        kinds.HOST_NAME, "node-1", "The node where the standby is born. In ha mode the host's name."
+    )
+    witness_node: str = variable(
+        kinds.MAYBE_HOST_NAME,
+        "",
+        "The node that keeps the newest WAL and has a vote, but no database. Nothing: no witness.",
+    )
+
+    postgres_user: str = variable(
+        kinds.ROLE, "postgres", "PostgreSQL's superuser.", opens="Users and passwords"
+    )
+    postgres_password: Secret = variable(kinds.PASSWORD, "secret", "POSTGRES_USER's password.")
+    replication_user: str = variable(
+        kinds.ROLE, "replication", "The role with which nodes replicate from one another."
+    )
+    replication_password: Secret = variable(
+        kinds.PASSWORD, "secret", "REPLICATION_USER's password."
+    )
+    pcp_user: str = variable(kinds.USER, "postgres", "Who steers Pgpool-II (pcp commands).")
+    pcp_password: Secret = variable(kinds.PASSWORD, "secret", "PCP_USER's password.")
+
+    pgport: int = variable(
+        kinds.SERVICE_PORT,
+        "5433",
+        "Where PostgreSQL listens, in its container: the direct door.",
+        opens="Ports and networks",
+    )
+    pgpool_port: int = variable(
+        kinds.SERVICE_PORT, "5432", "Where Pgpool-II listens, in its container: the usual door."
+    )
+    pgpool_alias: str = variable(
+        kinds.HOST_NAME,
+        "db",
+        "The name to which applications connect on the frontend network; every node answers to it.",
+    )
+    postgres_backend_subnet: IPv4Network = variable(
+        kinds.SUBNET,
+        "10.0.0.0/24",
+        "The network between the nodes. Docker Swarm takes 10.0.0.0/24 for itself unless it was"
+        " started with another --default-addr-pool: choose another subnet then.",
+    )
+    postgres_frontend_subnet: IPv4Network = variable(
+        kinds.SUBNET, "10.0.1.0/24", "The network that applications join."
+    )
+    master_ip: IPv4Address = variable(
+        kinds.ADDRESS, "10.0.0.11", "MASTER_NODE's address on the backend network."
+    )
+    standby_ip: IPv4Address = variable(
+        kinds.ADDRESS, "10.0.0.12", "STANDBY_NODE's address on the backend network."
+    )
+    witness_ip: IPv4Address = variable(
+        kinds.ADDRESS, "10.0.0.13", "WITNESS_NODE's address on the backend network."
+    )
+
+    synchronous_mode: SynchronousMode = variable(
+        kinds.choice(SynchronousMode),
+        "auto",
+        "on: a commit is done when a majority of the nodes has it on disk. off: when the primary"
+        " has it; a lost primary can then lose commits. auto: on with a witness, else off.",
+        opens="Replication and failover",
+    )
+    auto_failover: bool = variable(
+        kinds.ON_OFF, "on", "Whether the nodes choose a new primary themselves when it is gone."
+    )
+    auto_recovery: bool = variable(
+        kinds.ON_OFF,
+        "on",
+        "Whether a node that was passed over becomes a standby again without an operator; never by"
+        " a new copy. off: it stays fenced until `recovery`.",
+    )
+    election_timeout: float = variable(
+        kinds.seconds(0.1, 60),
+        "1.5",
+        "How long a primary may be silent before the others vote, in seconds.",
+    )
+    read_balance: bool = variable(
+        kinds.ON_OFF,
+        "off",
+        "on: Pgpool-II sends reads to standbys too, which can show states that never were.",
+    )
+
+    postgres_version: int = variable(
+        kinds.whole(17, 99, "a major version"),
+        "17",
+        "PostgreSQL's major version. The image's base, or APT_SOURCE, must have it.",
+        opens="PostgreSQL",
+    )
+    pgdata: str = variable(
+        kinds.CONTAINER_DIRECTORY, "/var/lib/postgresql/data", "The data directory, in containers."
+    )
+    cluster_archive: str = variable(
+        kinds.CONTAINER_DIRECTORY,
+        "/var/lib/postgresql/archive",
+        "Archived WAL, in containers; on the witness the WAL that it keeps.",
+    )
+    archive_max_mb: int = variable(
+        kinds.whole(32, 99_999_999, "a number of megabytes"),
+        "1024",
+        "How much WAL CLUSTER_ARCHIVE and the witness keep at most, in MB: older WAL is removed.",
+    )
+    wal_keep_max_mb: int = variable(
+        kinds.whole(32, 99_999_999, "a number of megabytes"),
+        "4096",
+        "How much WAL a node keeps for another one that is away, in MB. Who is away for longer"
+        " needs `recovery -f`.",
+    )
+    postgres_locale_provider: LocaleProvider = variable(
+        kinds.choice(LocaleProvider),
+        "builtin",
+        "Who sorts texts. builtin: PostgreSQL itself, so that no change of the image's libraries"
+        " can break an index.",
+    )
+    postgres_locale: str = variable(
+        kinds.LOCALE, "C.UTF-8", "The locale of new databases, as its provider calls it."
+    )
+    memory_mb: int = variable(
+        kinds.whole(128, 99_999_999, "a number of megabytes", or_zero=True),
+        "0",
+        "The memory to which a node's settings are fitted, in MB; 0: what its host has.",
+    )
+    shm_size_mb: int = variable(
+        kinds.whole(64, 99_999_999, "a number of megabytes"),
+        "256",
+        "A container's shared memory, in MB: parallel queries need it.",
+    )
+
+    docker_hub_image: bool = variable(
+        kinds.TRUE_FALSE,
+        "true",
+        "true: pull the published image. false: build it here.",
+        opens="The image",
+    )
+    docker_hub_image_name: str = variable(
+        kinds.IMAGE_NAME, "pgha/postgres-cluster", "The published image; also the built one's name."
+    )
+    docker_hub_image_version: str = variable(kinds.IMAGE_TAG, "latest", "The image's tag.")
+    image_distribution: ImageDistribution = variable(
+        kinds.choice(ImageDistribution),
+        "registry",
+        "How a built image comes to the hosts. registry: through the one below. ssh: straight,"
+        " without a registry. Not used in single mode.",
+    )
+    docker_registry_host: str = variable(
+        kinds.REGISTRY_HOST, "192.168.56.10", "The registry's host. Not used in single mode."
+    )
+    docker_registry_port: int = variable(
+        kinds.PORT, "5000", "The registry's port. Not used in single mode."
+    )
+    base_image: str = variable(
+        kinds.MAYBE_IMAGE, "", "The Debian image to build on. Nothing: `build` makes one."
+    )
+    apt_source: str = variable(
+        kinds.MAYBE_APT_SOURCE,
+        "",
+        "One more source of packages, as a line of sources.list: for a PostgreSQL version that the"
+        " base does not have.",
+    )
+
+    compose_http_timeout: int = variable(
+        kinds.whole(1, 86_400, "a number of seconds"),
+        "300",
+        "How long a Docker command may take, in seconds.",
+        opens="Docker and SSH",
+    )
+    stop_timeout: int = variable(
+        kinds.whole(1, 86_400, "a number of seconds"),
+        "120",
+        "How long a container has to shut PostgreSQL down before Docker kills it, in seconds.",
+    )
+    log_max_mb: int = variable(
+        kinds.whole(1, 99_999_999, "a number of megabytes"),
+        "50",
+        "How large one file of a container's log may grow, in MB, before it is rotated.",
+    )
+    ssh_config: str = variable(
+        kinds.MAYBE_FILE, "", "The SSH configuration to read. Nothing: ~/.ssh/config."
+    )
+    ssh_known_hosts: str = variable(
+        kinds.MAYBE_FILE, "", "The hosts' known keys. Nothing: ~/.ssh/known_hosts."
+    )
+    ssh_connect_timeout: float = variable(
+        kinds.seconds(0.1, 3600), "5", "How long connecting to a host may take, in seconds."
+    )
+    debug: bool = variable(
+        kinds.ONE_ZERO, "0", "1: show every command that is run, with secrets masked."
+    )
+
+    volume_root: str = variable(
+        kinds.HOST_DIRECTORY,
+        "/data/docker/postgres-cluster",
+        "The parent of all directories below, on every host, where they are not given one by one.",
+        opens="Directories on the hosts",
+    )
+    master_volume_etc_pgpool: str = volume(
+        "master/etc/pgpool2", "MASTER_NODE: Pgpool-II's configuration, and the node's own."
+    )
+    master_volume_etc_ssh: str = volume("master/etc/ssh", "MASTER_NODE: its SSH server's keys.")
+    master_volume_root_ssh: str = volume("master/root/ssh", "MASTER_NODE: the operator's keys.")
+    master_volume_postgres_ssh: str = volume(
+        "master/postgresql/ssh", "MASTER_NODE: the keys with which nodes reach one another."
+    )
+    master_volume_postgres_archive: str = volume(
+        "master/postgresql/archive", "MASTER_NODE: CLUSTER_ARCHIVE."
+    )
+    master_volume_postgres_data: str = volume("master/postgresql/data", "MASTER_NODE: the data.")
+    standby_volume_etc_pgpool: str = volume(
+        "standby/etc/pgpool2", "STANDBY_NODE: Pgpool-II's configuration, and the node's own."
+    )
+    standby_volume_etc_ssh: str = volume("standby/etc/ssh", "STANDBY_NODE: its SSH server's keys.")
+    standby_volume_root_ssh: str = volume("standby/root/ssh", "STANDBY_NODE: the operator's keys.")
+    standby_volume_postgres_ssh: str = volume(
+        "standby/postgresql/ssh", "STANDBY_NODE: the keys with which nodes reach one another."
+    )
+    standby_volume_postgres_archive: str = volume(
+        "standby/postgresql/archive", "STANDBY_NODE: CLUSTER_ARCHIVE."
+    )
+    standby_volume_postgres_data: str = volume("standby/postgresql/data", "STANDBY_NODE: the data.")
+    witness_volume_etc_pgpool: str = volume(
+        "witness/etc/pgpool2", "WITNESS_NODE: Pgpool-II's configuration, and the node's own."
+    )
+    witness_volume_etc_ssh: str = volume("witness/etc/ssh", "WITNESS_NODE: its SSH server's keys.")
+    witness_volume_root_ssh: str = volume("witness/root/ssh", "WITNESS_NODE: the operator's keys.")
+    witness_volume_postgres_ssh: str = volume(
+        "witness/postgresql/ssh", "WITNESS_NODE: the keys with which nodes reach one another."
+    )
+    witness_volume_postgres_archive: str = volume(
+        "witness/postgresql/archive", "WITNESS_NODE: the WAL that it keeps."
+    )
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A row of the table: see `variable`."""
+
+    name: str
+    kind: Kind[object]
+    default: str
+    text: str
+    opens: str
+
+
+VARIABLES: tuple[Variable, ...] = tuple(
+    Variable(name=each.name.upper(), **each.metadata) for each in fields(Settings)
+)
+BY_NAME: dict[str, Variable] = {each.name: each for each in VARIABLES}
+
+VOLUMES = ("ETC_PGPOOL", "ETC_SSH", "ROOT_SSH", "POSTGRES_SSH", "POSTGRES_ARCHIVE", "POSTGRES_DATA")
+
+
+def used_volumes(settings: Settings) -> dict[str, dict[str, str]]:
+    """The volumes of each node that there is, by the node's prefix and the variable's name."""
+    prefixes = ("MASTER", "STANDBY", *(("WITNESS",) if settings.witness_node else ()))
+    names = {
+        prefix: [name for end in VOLUMES if (name := f"{prefix}_VOLUME_{end}") in BY_NAME]
+        for prefix in prefixes
+    }
+    return {
+        prefix: {name: str(getattr(settings, name.lower())) for name in found}
+        for prefix, found in names.items()
+    }

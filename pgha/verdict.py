@@ -1,0 +1,239 @@
+"""What a state amounts to: a verdict, and each problem with the command that helps. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from pgha.node.report import Role
+from pgha.state import ClusterState, ContainerStatus, NodeState
+from pgha.topology import Kind
+
+# What a standby may lag by before people are told.
+LAG_WARNING_BYTES = 64 * 1024 * 1024
+# Disks: less than this share free, or less than this much.
+DISK_WARNING_SHARE = 0.10
+DISK_WARNING_BYTES = 1024 * 1024 * 1024
+
+
+class Verdict(Enum):
+    """The state of the whole; the exit code of `status` follows from it."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    DOWN = "down"
+    SPLIT_BRAIN = "split-brain"
+
+    @property
+    def exit_code(self) -> int:
+        return {Verdict.HEALTHY: 0, Verdict.DEGRADED: 4}.get(self, 5)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: a stable code, the node (None: the cluster), a sentence, a command."""
+
+    code: str
+    node: str | None
+    message: str
+    remedy: str
+
+
+def judge(state: ClusterState) -> tuple[Verdict, tuple[Problem, ...]]:
+    """The verdict and every problem, the gravest first."""
+    primaries = state.having(Role.PRIMARY)
+    if len(primaries) > 1:
+        first = (_split_brain(primaries),)
+        return Verdict.SPLIT_BRAIN, (*first, *_of_all_nodes(state))
+    if not any(n.has_data or n.container is not ContainerStatus.MISSING for n in state.nodes):
+        unknown = any(n.container is ContainerStatus.UNKNOWN for n in state.nodes)
+        if not unknown:
+            nothing = Problem("not-initialised", None, "There is no cluster yet.", "inv init")
+            return Verdict.DOWN, (nothing,)
+    down = (*_no_primary(state), *_no_quorum(state))
+    problems = (*down, *_of_all_nodes(state))
+    if down:
+        return Verdict.DOWN, problems
+    return (Verdict.DEGRADED if problems else Verdict.HEALTHY), problems
+
+
+def _split_brain(primaries: tuple[NodeState, ...]) -> Problem:
+    told = ", ".join(f"{n.name} on timeline {n.timeline}" for n in primaries)
+    newest = max(primaries, key=lambda n: n.timeline or 0)
+    older = next(n for n in primaries if n is not newest)
+    return Problem(
+        "split-brain",
+        None,
+        f"{len(primaries)} nodes run as a primary: {told}.",
+        f"inv stop, then inv start: it begins with {newest.name} and leaves {older.name} fenced",
+    )
+
+
+def _no_primary(state: ClusterState) -> Iterator[Problem]:
+    if state.primary is not None:
+        return
+    answering = len(state.answering)
+    if answering == 0 and all(n.role is Role.DOWN for n in state.nodes):
+        yield Problem("stopped", None, "The cluster is stopped.", "inv start")
+    elif state.having(Role.STANDBY):
+        remedy = "inv failover" if answering >= state.topology.majority else "inv start"
+        yield Problem("no-primary", None, "There is no primary: nothing can be written.", remedy)
+    else:
+        yield Problem("no-primary", None, "No node serves as the primary.", "inv start")
+
+
+def _no_quorum(state: ClusterState) -> Iterator[Problem]:
+    """Writers wait: fewer followers stream than a commit waits for (PostgreSQL 17, "Synchronous
+    Replication")."""
+    primary = state.primary
+    if primary is None or not state.topology.quorum_commit or primary.report is None:
+        return
+    postgres, voters = primary.report.postgres, primary.report.assignment.voters
+    if postgres is None or not postgres.quorum:
+        return
+    count = len(voters) or len(state.topology.nodes)
+    wanted = count // 2
+    streaming = [f for f in postgres.followers if f.state == "streaming"]
+    if len(streaming) < wanted:
+        away = [n.name for n in state.topology.nodes if n.name != primary.name]
+        away = [name for name in away if name not in {f.name for f in streaming}]
+        yield Problem(
+            "no-quorum",
+            primary.name,
+            f"{primary.name} waits for {wanted} follower that has its commits on disk: writes stand "
+            f"still until {' or '.join(away)} is back.",
+            f"inv recovery --node {away[0]}" if away else "inv status",
+        )
+
+
+def _of_all_nodes(state: ClusterState) -> Iterator[Problem]:
+    for node in state.nodes:
+        yield from _of_container(node)
+        if node.answers:
+            yield from _of_role(state, node)
+            yield from _of_replication(state, node)
+            yield from _of_door(state, node)
+            yield from _of_disks(node)
+
+
+def _of_container(node: NodeState) -> Iterator[Problem]:
+    status, name = node.container, node.name
+    if status is ContainerStatus.UNKNOWN:
+        message = f"{node.host} does not answer: {node.error or 'no more is known'}"
+        yield Problem("host-unreachable", name, message, f"ssh {node.host} docker ps")
+    elif status is ContainerStatus.MISSING:
+        yield Problem(
+            "container-missing", name, f"{name} has no container on {node.host}.", "inv start"
+        )
+    elif status is ContainerStatus.STOPPED:
+        remedy = f"inv recovery --node {name}"
+        yield Problem("container-stopped", name, f"{name}'s container is stopped.", remedy)
+    elif status is ContainerStatus.PAUSED:
+        message = f"{name}'s container is paused on {node.host}."
+        yield Problem("container-paused", name, message, "inv stop")
+    elif node.report is None:
+        message = f"{name} does not answer: {node.error or 'no more is known'}"
+        yield Problem("node-silent", name, message, f"inv recovery --node {name}")
+
+
+def _of_role(state: ClusterState, node: NodeState) -> Iterator[Problem]:
+    name, report = node.name, node.report
+    if report is None:
+        return
+    if node.role is Role.FENCED:
+        reason = report.assignment.reason or "it was the primary before it restarted"
+        remedy = f"inv recovery --node {name}" if state.primary else ""
+        message = f"{name} is fenced ({reason}): it serves nobody until it is a follower again."
+        yield Problem("fenced", name, message, remedy or _instead(state))
+    elif node.role is Role.DOWN:
+        what = "receives no WAL" if node.kind is Kind.WITNESS else "runs no PostgreSQL"
+        error = report.wal.error if report.wal else report.postgres.error if report.postgres else ""
+        remedy = f"inv recovery --node {name}" if state.primary else _instead(state)
+        yield Problem("down", name, f"{name} {what}{': ' + error if error else ''}.", remedy)
+    elif node.role is Role.UNKNOWN:
+        error = report.postgres.error if report.postgres else ""
+        message = f"PostgreSQL on {name} takes no connection{': ' + error if error else ''}."
+        yield Problem("not-accepting", name, message, "inv status --watch")
+
+
+def _instead(state: ClusterState) -> str:
+    return "inv failover" if state.having(Role.STANDBY) else "inv start"
+
+
+def _of_replication(state: ClusterState, node: NodeState) -> Iterator[Problem]:
+    primary, name = state.primary, node.name
+    if primary is None:
+        return
+    if name == primary.name:
+        yield from _of_primary(state, node)
+        return
+    follower = state.follower(name)
+    if node.role in (Role.STANDBY, Role.WITNESS) and not state.streams(name):
+        if follower is not None and follower.state == "catchup":
+            message = f"{name} catches up: {_size(follower.lag_bytes)} behind {primary.name}."
+            yield Problem("catching-up", name, message, "inv status --watch")
+        else:
+            message = f"{name} does not stream from {primary.name}."
+            yield Problem("not-streaming", name, message, f"inv recovery --node {name}")
+    elif follower is not None and follower.lag_bytes > LAG_WARNING_BYTES:
+        message = f"{name} is {_size(follower.lag_bytes)} behind {primary.name}."
+        yield Problem("lagging", name, message, "inv status --watch")
+
+
+def _of_primary(state: ClusterState, node: NodeState) -> Iterator[Problem]:
+    report = node.report
+    if report is None or report.postgres is None:
+        return
+    others = {n.slot: n.name for n in state.topology.others(node.name)}
+    for slot in report.postgres.slots:
+        if slot.name in others and slot.wal_status == "lost":
+            behind = others[slot.name]
+            message = f"{node.name} no longer has the WAL that {behind} lacks."
+            yield Problem("slot-lost", behind, message, f"inv recovery --node {behind} --force")
+    voters = report.assignment.voters
+    left_out = [n for n in state.topology.names if voters and n not in voters]
+    for name in left_out:
+        message = f"{name} does not count for the quorum since a forced failover."
+        yield Problem("not-counted", name, message, f"inv recovery --node {name}")
+
+
+def _of_door(state: ClusterState, node: NodeState) -> Iterator[Problem]:
+    door, primary = node.report.door if node.report else None, state.primary
+    if door is None or primary is None:
+        return
+    if not door.running:
+        message = f"Pgpool-II on {node.name} does not run{': ' + door.error if door.error else ''}."
+        yield Problem("door-down", node.name, message, "inv recovery")
+    elif door.error and not door.backends:
+        message = f"Pgpool-II on {node.name} does not tell its state: {door.error}"
+        yield Problem("door-silent", node.name, message, "inv recovery")
+    elif door.primary != primary.name:
+        message = (
+            f"Pgpool-II on {node.name} leads to {door.primary or 'nobody'}, not to {primary.name}."
+        )
+        yield Problem("door-astray", node.name, message, "inv recovery")
+    else:
+        wrong = set(door.up) ^ set(state.serving_data)
+        if wrong:
+            names = " and ".join(sorted(wrong))
+            message = f"Pgpool-II on {node.name} sees {names} otherwise than PostgreSQL does."
+            yield Problem("door-view", node.name, message, "inv recovery")
+
+
+def _of_disks(node: NodeState) -> Iterator[Problem]:
+    for disk in node.report.disks if node.report else ():
+        scarce = disk.free_bytes < disk.total_bytes * DISK_WARNING_SHARE
+        if scarce and disk.free_bytes < DISK_WARNING_BYTES:
+            message = f"{node.name}: {_size(disk.free_bytes)} are free of {_size(disk.total_bytes)} at {disk.path}."
+            yield Problem("disk-low", node.name, message, "inv status --watch")
+
+
+def _size(size_bytes: int) -> str:
+    """Bytes in the unit that people read."""
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1024 or unit == "GB":
+            return f"{size:.0f} {unit}" if unit in ("B", "kB") else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError("unreachable")

@@ -1,0 +1,306 @@
+"""The verbs on real containers: two data nodes and a witness, one scenario a test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pgha.commands.lsn import show_lsn
+from tests.integration.containers import IMAGE, PASSWORD, Nodes, eventually, run
+
+pytestmark = pytest.mark.skipif(
+    subprocess.run(
+        ("docker", "image", "inspect", IMAGE), capture_output=True, check=False
+    ).returncode
+    != 0,
+    reason=f"needs Docker and the image {IMAGE} (PGHA_TEST_IMAGE)",
+)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    """Three empty nodes."""
+    number = os.getpid() % 200
+    made = Nodes(f"pgha-verbs-{os.getpid()}", tmp_path / "n", f"10.78.{number}.0/24")
+    made.place.mkdir()
+    try:
+        made.create()
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture
+def cluster(nodes: Nodes) -> Nodes:
+    """a: primary of term 1 with a table `t`; b: standby; w: witness."""
+    nodes.cluster()
+    nodes.sql("a", "CREATE TABLE t (i int PRIMARY KEY);")
+    return nodes
+
+
+def cut_off(nodes: Nodes, *names: str) -> None:
+    """No packet comes or goes any more."""
+    for name in names:
+        run("docker", "network", "disconnect", f"{nodes.prefix}-net", f"{nodes.prefix}-{name}")
+
+
+def join(nodes: Nodes, *names: str) -> None:
+    for name in names:
+        address = next(m["address"] for m in nodes.members if m["name"] == name)
+        words = ("--ip", address, f"{nodes.prefix}-net", f"{nodes.prefix}-{name}")
+        run("docker", "network", "connect", *words)
+
+
+def position(nodes: Nodes, name: str) -> int:
+    """Where the node says that its WAL ended when it was fenced or voted."""
+    found = nodes.verb(name, "probe").report["assignment"]["position"]
+    assert isinstance(found, int)
+    return found
+
+
+def test_a_fenced_primary_hands_over_and_follows_the_new_one(cluster: Nodes) -> None:
+    cluster.sql("a", "INSERT INTO t SELECT generate_series(1, 1000);")
+    for _ in range(2):
+        cluster.done("a", "fence", reason="hand-over", to="b")
+    lsn = show_lsn(position(cluster, "a"))
+    for _ in range(2):
+        promoted = cluster.done("b", "promote", term=2, lsn=lsn)
+        assert promoted.report["postgres"]["timeline"] == 2
+        assert promoted.report["postgres"]["quorum"] == 'ANY 1 ("a", "w")'
+    for _ in range(2):
+        cluster.done("w", "follow", upstream="b", term=2)
+        follower = cluster.done("a", "follow", upstream="b", term=2)
+        assert follower.report["postgres"]["upstream"] == "b"
+        assert follower.report["postgres"]["slots"] == []
+    assert cluster.sql("b", "INSERT INTO t VALUES (0); SELECT count(*) FROM t;") == "1001"
+    # Who was passed over stays so.
+    cluster.done("a", "fence", reason="again")
+    assert cluster.verb("a", "serve", term=1).code == "passed-over"
+    assert cluster.verb("a", "serve", term=2).code == "not-primary"
+
+
+def test_nothing_acknowledged_is_lost_when_the_primary_dies_before_a_standby_that_lags(
+    cluster: Nodes,
+) -> None:
+    cut_off(cluster, "b")
+    for start in range(0, 20000, 2000):
+        cluster.sql("a", f"INSERT INTO t SELECT generate_series({start + 1}, {start + 2000});")
+    cluster.docker("kill", "a")
+    join(cluster, "b")
+    witness = cluster.done("w", "vote", term=2)
+    assert witness.report["wal"]["running"] is False
+    standby = cluster.done("b", "vote", term=2)
+    theirs, mine = position(cluster, "w"), position(cluster, "b")
+    assert theirs > mine
+    refused = cluster.verb("b", "promote", term=2, lsn=show_lsn(theirs))
+    assert (refused.exit, refused.code) == (3, "behind"), standby.document
+    for _ in range(2):
+        fetched = cluster.done("b", "fetch", source="w")
+    assert fetched.report["postgres"]["replay_lsn"] >= theirs
+    cluster.done("b", "promote", term=2, lsn=show_lsn(theirs))
+    cluster.done("w", "follow", upstream="b", term=2)
+    assert cluster.sql("b", "SELECT count(*) FROM t;") == "20000"
+    # The old primary comes back fenced, has nothing of its own, and follows.
+    cluster.docker("start", "a")
+    eventually(lambda: cluster.verb("a", "probe").report["main_running"])
+    assert cluster.verb("a", "probe").report["postgres"]["running"] is False
+    cluster.done("a", "follow", upstream="b", term=2)
+    assert cluster.sql("a", "SELECT count(*) FROM t;") == "20000"
+
+
+def test_a_diverged_primary_is_refused_until_it_was_rewound(cluster: Nodes) -> None:
+    cut_off(cluster, "b", "w")
+    cluster.sql("a", "SET synchronous_commit = local; INSERT INTO t VALUES (666);")
+    cluster.docker("kill", "a")
+    join(cluster, "b", "w")
+    for name in ("b", "w"):
+        cluster.done(name, "vote", term=4)
+    cluster.done("b", "promote", term=4)
+    cluster.done("w", "follow", upstream="b", term=4)
+    cluster.sql("b", "INSERT INTO t SELECT generate_series(1, 1000);")
+    cluster.docker("start", "a")
+    eventually(lambda: cluster.verb("a", "probe").report["main_running"])
+    assert cluster.verb("a", "follow", upstream="b", term=4).code == "diverged"
+    cluster.done("a", "fence", reason="passed over")
+    cluster.done("a", "rewind", upstream="b", check="true")
+    cluster.done("a", "rewind", upstream="b")
+    assert "no rewind" in cluster.done("a", "rewind", upstream="b").document["did"]
+    cluster.done("a", "follow", upstream="b", term=4)
+    assert cluster.sql("a", "SELECT count(*), max(i) FROM t;") == "1000|1000"
+    assert cluster.sh("a", "ls /var/lib/postgresql/archive/aside/*/NOTE")
+    # The numbers between were taken out of use, and that does not disturb the next hand-over.
+    cluster.done("b", "fence", reason="back")
+    cluster.done("a", "promote", term=7, lsn=show_lsn(position(cluster, "b")))
+    cluster.done("b", "follow", upstream="a", term=7)
+    cluster.done("w", "follow", upstream="a", term=7)
+    assert cluster.verb("a", "probe").report["postgres"]["timeline"] == 7
+
+
+def test_a_session_that_waits_for_the_quorum_gets_no_success_from_a_fence(cluster: Nodes) -> None:
+    cut_off(cluster, "b", "w")
+    words = ("psql", "-XAt", "-h", "/var/run/postgresql", "-p", "5433", "-d", "postgres")
+    client = subprocess.Popen(
+        (
+            *("docker", "exec", "-u", "postgres", f"{cluster.prefix}-a", *words),
+            *("-c", "INSERT INTO t VALUES (1)"),
+        ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    eventually(lambda: cluster.verb("a", "probe").report["postgres"]["waiting_commits"] == 1)
+    fenced = cluster.done("a", "fence", reason="alone", kill_after_s=20)
+    out, err = client.communicate(timeout=20)
+    assert client.returncode != 0, fenced.document
+    assert "INSERT" not in out, err
+    assert fenced.report["postgres"]["running"] is False
+
+
+def test_verbs_that_were_killed_are_finished_or_done_again(cluster: Nodes) -> None:
+    # A fence that is cut off after its word: main finishes it, nobody serves on.
+    cluster.sh(
+        "a",
+        'python3 -IS -c \'import sys; sys.path.append("/usr/lib/pgha");'
+        "from dataclasses import replace; from pgha.node import state, report;"
+        "state.change(lambda a: replace(a, role=report.Role.FENCED))'",
+    )
+    eventually(lambda: not cluster.verb("a", "probe").report["postgres"]["running"])
+    eventually(lambda: cluster.verb("a", "probe").report["assignment"]["position"] is not None)
+    cluster.done("b", "promote", term=2, lsn=show_lsn(position(cluster, "a")))
+    cluster.done("w", "follow", upstream="b", term=2)
+    cluster.sql("b", "INSERT INTO t SELECT generate_series(1, 200000);")
+    # Copies and follows, killed at some moment or other.
+    for pause_s in (0.1, 0.4, 0.8):
+        for verb in ("copy upstream=b", "follow upstream=b term=2"):
+            cluster.sh("a", f"timeout -s KILL {pause_s} pgha-node {verb}", check=False)
+    cluster.done("a", "copy", upstream="b")
+    cluster.done("a", "follow", upstream="b", term=2)
+    # A promotion that is killed is done, or done again, or needs the next term.
+    cluster.done("b", "fence", reason="back")
+    lsn = show_lsn(position(cluster, "b"))
+    cluster.sh("a", f"timeout -s KILL 0.12 pgha-node promote term=3 lsn={lsn}", check=False)
+    again = cluster.verb("a", "promote", term=3, lsn=lsn)
+    assert again.exit == 0, again.document
+    for name in ("b", "w"):
+        cluster.done(name, "follow", upstream="a", term=3)
+    assert cluster.sql("a", "SELECT count(*) FROM t;") == "200000"
+
+
+def test_a_rewind_that_was_killed_is_done_again_and_starts_nothing_before(cluster: Nodes) -> None:
+    cluster.sql("a", "INSERT INTO t SELECT generate_series(1, 300000);")
+    cut_off(cluster, "b", "w")
+    cluster.sql("a", "SET synchronous_commit = local; UPDATE t SET i = -i;")
+    cluster.docker("kill", "a")
+    join(cluster, "b", "w")
+    for name in ("b", "w"):
+        cluster.done(name, "vote", term=2)
+    cluster.done("b", "promote", term=2)
+    cluster.done("w", "follow", upstream="b", term=2)
+    cluster.docker("start", "a")
+    eventually(lambda: cluster.verb("a", "probe").report["main_running"])
+    kill = (
+        "pgha-node rewind upstream=b & v=$!;"
+        "until test -e /var/lib/pgha/volume/rewinding; do sleep 0.01; done; sleep 0.15;"
+        "kill -9 $v; for p in /proc/[0-9]*; do"
+        " grep -qz ^/usr/lib/postgresql/.*/pg_rewind $p/cmdline 2>/dev/null && kill -9 ${p#/proc/};"
+        " done; true"
+    )
+    cluster.sh("a", kill, check=False)
+    if cluster.sh("a", "ls /var/lib/pgha/volume/rewinding", check=False):
+        assert cluster.verb("a", "follow", upstream="b", term=2).code == "rewinding"
+    cluster.done("a", "rewind", upstream="b")
+    cluster.done("a", "follow", upstream="b", term=2)
+    assert cluster.sql("a", "SELECT count(*), min(i) FROM t;") == "300000|1"
+
+
+def test_users_are_made_and_dropped_and_no_secret_is_logged(cluster: Nodes) -> None:
+    name, password = 'we"ird näme', "pä$$'\\wörd " + "x" * 100
+    made = cluster.done("a", "sql_user_create", {"name": name, "password": password})
+    assert made.document["did"]
+    assert cluster.verb("a", "sql_user_create", {"name": name, "password": "y"}).code == "exists"
+    login = (
+        f"PGPASSFILE=/dev/null psql -XAt -h {cluster.members[0]['address']} -p 5433 -d postgres"
+        " -U \"$U\" -c 'SELECT 1'"
+    )
+    words = ("docker", "exec", "-e", f"U={name}", "-e", f"PGPASSWORD={password}")
+    assert run(*words, f"{cluster.prefix}-b", "sh", "-c", login).strip() == "1"
+    quoted = '"' + name.replace('"', '""') + '"'
+    cluster.sql("a", f"CREATE TABLE own (i int); ALTER TABLE own OWNER TO {quoted};")
+    owns = cluster.verb("a", "sql_user_delete", {"name": name})
+    assert owns.code == "owns"
+    assert "own" in owns.document["error"]
+    cluster.sql("a", "DROP TABLE own;")
+    changed = {"name": name, "password": "another"}
+    cluster.done("a", "sql_user_password", changed)
+    cluster.done("a", "sql_user_delete", {"name": name})
+    assert cluster.verb("a", "sql_user_delete", {"name": name}).code == "missing"
+    assert cluster.verb("a", "sql_user_delete", {"name": "postgres"}).code == "reserved"
+    assert (
+        cluster.verb("a", "sql_user_create", {"name": "pg_x", "password": "y"}).code == "reserved"
+    )
+    assert (
+        cluster.verb("b", "sql_user_create", {"name": "x", "password": "y"}).code == "not-primary"
+    )
+    logs = subprocess.run(
+        ("docker", "logs", f"{cluster.prefix}-a"), capture_output=True, text=True, check=True
+    )
+    journal = cluster.sh("a", "cat /etc/pgpool2/pgha/journal.jsonl")
+    for text in (logs.stdout, logs.stderr, journal):
+        assert "SCRAM-SHA-256$" not in text
+        assert password not in text
+        assert PASSWORD not in text
+    assert "ready to accept connections" in logs.stderr
+
+
+def test_a_probe_answers_whatever_state_the_node_is_in(nodes: Nodes) -> None:
+    empty = nodes.done("a", "probe")
+    assert empty.report["data"] is None
+    assert empty.report["postgres"]["running"] is False
+    nodes.cluster()
+    began = time.monotonic()
+    full = nodes.done("a", "probe")
+    assert time.monotonic() - began < 1.0
+    assert {f["name"] for f in full.report["postgres"]["followers"]} == {"b", "w"}
+    nodes.sh("a", "kill -STOP $(head -1 /var/lib/pgha/volume/pgdata/postmaster.pid)")
+    began = time.monotonic()
+    stalled = nodes.done("a", "probe")
+    assert time.monotonic() - began < 2.5
+    assert stalled.report["postgres"]["running"] is True
+    assert stalled.report["postgres"]["accepting"] in (False, True)
+    nodes.sh("a", "kill -CONT $(head -1 /var/lib/pgha/volume/pgdata/postmaster.pid)")
+    nodes.docker("stop", "b")
+    offline = ("--entrypoint", "/usr/bin/pgha-node", IMAGE, "probe", "offline=true")
+    said = run("docker", "run", "--rm", *nodes.mounts("b"), *offline)
+    assert '"state": "shut down in recovery"' in said
+
+
+def test_main_starts_what_died_but_never_a_primary(cluster: Nodes) -> None:
+    kill = "kill -9 $(head -1 /var/lib/pgha/volume/pgdata/postmaster.pid)"
+    cluster.sh("b", kill)
+    eventually(lambda: _streams(cluster, "b"))
+    cluster.sh("w", "kill -9 $(cat /run/pgha/pg_receivewal.pid)")
+    eventually(lambda: _streams(cluster, "w"))
+    cluster.docker("stop", "b")
+    cluster.docker("start", "b")
+    eventually(lambda: _streams(cluster, "b"))
+    cluster.sh("a", kill)
+    time.sleep(2.0)
+    assert cluster.verb("a", "probe").report["postgres"]["running"] is False
+    cluster.done("a", "serve", term=1)
+    for name in ("b", "w"):
+        eventually(lambda n=name: _streams(cluster, n))  # type: ignore[misc]
+    cluster.done("b", "halt", services="all")
+    cluster.done("b", "halt", services="all")
+    time.sleep(1.0)
+    assert cluster.verb("b", "probe").report["postgres"]["running"] is False
+    cluster.done("b", "follow", upstream="a", term=1)
+
+
+def _streams(nodes: Nodes, name: str) -> bool:
+    followers = nodes.verb("a", "probe").report["postgres"]["followers"]
+    return any(f["name"] == name and f["state"] == "streaming" for f in followers)
