@@ -32,9 +32,6 @@ def last_primary(state: ClusterState) -> NodeState:
         )
     newest = max(n.timeline or 0 for n in claims)
     last = [n for n in claims if n.timeline == newest]
-    if len(last) > 1:
-        names = " and ".join(n.name for n in last)
-        raise Refused(f"{names} both were the primary of term {newest}.", next="inv status")
     later = [n for n in state.readable if (n.term or 0) > newest]
     if later:
         raise Refused(
@@ -42,6 +39,9 @@ def last_primary(state: ClusterState) -> NodeState:
             f"{later[0].term}: a failover was begun.",
             next="inv failover",
         )
+    if len(last) > 1:
+        names = " and ".join(n.name for n in last)
+        raise Refused(f"{names} both were the primary of term {newest}.", next="inv status")
     return last[0]
 
 

@@ -32,12 +32,16 @@ from pgha.topology import Kind
 
 @dataclass(frozen=True)
 class Election:
-    """Who takes over, in which term, by whose word; `majority`: whether that is one."""
+    """Who takes over, in which term, by whose word.
+
+    majority: whether that is one. force: WAL of a later timeline than the heir's is given up.
+    """
 
     heir: NodeState
     term: int
     voters: tuple[NodeState, ...]
     majority: bool
+    force: bool
 
     @property
     def others(self) -> tuple[NodeState, ...]:
@@ -45,9 +49,20 @@ class Election:
 
     @property
     def sources(self) -> tuple[NodeState, ...]:
-        """Voters that may have WAL which the heir lacks: those whose log is not of an older term."""
+        """Voters that may have WAL which the heir lacks: those whose log is not of an older term.
+        The verb `fetch` refuses where the heir's own log is no beginning of theirs."""
         mine = self.heir.timeline or 0
-        return tuple(n for n in self.others if n.timeline is None or n.timeline >= mine)
+        return tuple(
+            n
+            for n in self.others
+            if n not in self.given_up and (n.timeline is None or n.timeline >= mine)
+        )
+
+    @property
+    def given_up(self) -> tuple[NodeState, ...]:
+        """Voters whose log is of a later term, where an operator says that it does not count."""
+        mine = self.heir.timeline or 0
+        return tuple(n for n in self.others if self.force and (n.timeline or 0) > mine)
 
     @property
     def joining(self) -> tuple[NodeState, ...]:
@@ -60,9 +75,9 @@ def promotion(state: ClusterState, to: str | None, force: bool) -> Plan:
 
     Raises Refused where nobody can take over, and, unless `force`, where something may be lost.
     """
-    heir = _heir(state, to)
+    heir = _heir(state, to, force)
     voters = _voters(state, heir, force)
-    election = Election(heir, state.term + 1, voters, len(voters) >= state.topology.majority)
+    election = Election(heir, state.term + 1, voters, len(voters) >= state.topology.majority, force)
     loses = _what_may_be_lost(state, election, force)
     here = [n for n in state.nodes if n.answers or n in voters]
     joining = election.joining
@@ -98,9 +113,9 @@ def _notes(state: ClusterState, heir: NodeState, joining: tuple[NodeState, ...])
 # --- who -----------------------------------------------------------------------------------------
 
 
-def _heir(state: ClusterState, to: str | None) -> NodeState:
-    """The data node that is furthest by (timeline, LSN), Raft's up-to-date rule; a running standby
-    before one that has to be started. Raises Refused."""
+def _heir(state: ClusterState, to: str | None, force: bool) -> NodeState:
+    """A data node of the newest timeline; of these a running standby before one that has to be
+    started, then who has most: what it lacks it fetches. Raises Refused."""
     able = [n for n in state.nodes if n.kind is Kind.DATA and n.has_data and _within_reach(n)]
     standbys = [n for n in able if n.role is Role.STANDBY]
     if not able:
@@ -109,15 +124,16 @@ def _heir(state: ClusterState, to: str | None) -> NodeState:
         raise Refused(
             "No standby runs that could take over, and the last primary is known.", next="inv start"
         )
-    best = max(standbys or able, key=_how_far)
+    newest = max(n.timeline or 0 for n in able)
+    best = max([n for n in able if n.timeline == newest] or able, key=_how_far)
     if to is None or to == best.name:
         return best
     heir = state.node(to)
-    if heir not in (standbys or able):
+    if heir not in able or (best.role is Role.STANDBY and heir.role is not Role.STANDBY):
         raise Refused(
             f"{to} is {heir.role.value}, no standby.", next=f"inv failover --to {best.name}"
         )
-    if (heir.timeline or 0) < (best.timeline or 0):
+    if (heir.timeline or 0) < newest and best.answers and not force:
         raise Refused(
             f"{to} is on timeline {heir.timeline}, and {best.name} on {best.timeline}: {to} was "
             "passed over.",
@@ -126,9 +142,10 @@ def _heir(state: ClusterState, to: str | None) -> NodeState:
     return heir
 
 
-def _how_far(node: NodeState) -> tuple[bool, int, int]:
-    accepting = bool(node.report and node.report.postgres and node.report.postgres.accepting)
-    return (accepting, node.timeline or 0, node.position or 0)
+def _how_far(node: NodeState) -> tuple[bool, bool, int]:
+    postgres = node.report.postgres if node.report else None
+    stands_by = node.role is Role.STANDBY
+    return (stands_by, stands_by and bool(postgres and postgres.accepting), node.position or 0)
 
 
 def _within_reach(node: NodeState) -> bool:
@@ -204,6 +221,12 @@ def _what_may_be_lost(state: ClusterState, election: Election, force: bool) -> s
     Raises Refused where something may be lost and `force` was not given.
     """
     topology, heir = state.topology, election.heir
+    if election.given_up:
+        newer = election.given_up[0]
+        return (
+            f"Acknowledged writes may be lost: {newer.name} has WAL of timeline {newer.timeline}, and "
+            f"{heir.name} none beyond timeline {heir.timeline}."
+        )
     silent = [n for n in state.nodes if n not in election.voters]
     if not silent or (topology.quorum_commit and election.majority):
         return ""

@@ -115,12 +115,11 @@ def _follows_already(node: NodeState, primary: str, term: int) -> bool:
     )
 
 
-def can_follow_after_start(node: NodeState, primary: NodeState) -> bool:
-    """The same, for a primary that does not run yet and so cannot tell its history."""
+def was_following(node: NodeState, primary: NodeState) -> bool:
+    """Whether `node` followed `primary` in its present term: then it simply goes on. What a primary
+    that does not run yet cannot be asked for: its history."""
     if node.kind is Kind.WITNESS:
         return True
-    if primary.role is Role.PRIMARY:
-        return can_follow(node, primary)
     return primary.timeline is not None and _follows_already(node, primary.name, primary.timeline)
 
 

@@ -9,7 +9,7 @@ from pgha.node.report import Role
 from pgha.operations.last_primary import last_primary
 from pgha.operations.provision import Provision, create_container
 from pgha.operations.settle import (
-    can_follow_after_start,
+    was_following,
     data_in_order,
     follow,
     start_container,
@@ -41,9 +41,7 @@ def start(state: ClusterState, provision: Provision) -> Plan:
     topology, others = state.topology, [n for n in state.nodes if n.name != primary.name]
     missing = [n for n in state.nodes if n.container is ContainerStatus.MISSING]
     stopped = [n for n in state.nodes if n.container in NOT_RUNNING]
-    joining = [
-        n for n in others if not state.streams(n.name) and can_follow_after_start(n, primary)
-    ]
+    joining = [n for n in others if not state.streams(n.name) and was_following(n, primary)]
     left = [n.name for n in others if n not in joining and not state.streams(n.name)]
     plan = Plan(
         f"Start the cluster with {primary.name} as the primary",

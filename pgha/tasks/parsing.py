@@ -75,6 +75,14 @@ def task_of(context: ParserContext | None) -> str:
     return next(found, "")
 
 
+_tasks_in_call = 0
+
+
+def alone() -> bool:
+    """Whether the command line names one task and no more."""
+    return _tasks_in_call == 1
+
+
 def mind_our_contexts() -> None:
     """Wrap Invoke's parser, once in a process."""
     if getattr(invoke_parser.Parser.parse_argv, "minds_pgha", False):
@@ -155,6 +163,8 @@ def _usage(sentence: str, next: str, context: ParserContext | None) -> WrongUsag
 
 def _check(result: invoke_parser.ParseResult) -> None:
     """Raise WrongUsage where the call as a whole cannot be meant as it stands."""
+    global _tasks_in_call
+    _tasks_in_call = sum(1 for context in result if context.name)
     ours = [context for context in result if task_of(context)]
     for context in ours:
         remember_name(task_of(context), context.name or "")

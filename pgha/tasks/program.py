@@ -13,6 +13,7 @@ from invoke.parser.context import ParserContext
 from invoke.program import Program
 
 from pgha.tasks import namespace
+from pgha.tasks.leaving import leave
 from pgha.tasks.parsing import WrongUsage
 
 # Invoke's own flags that mean something here. The others stay, since Program reads them, but lose
@@ -117,7 +118,11 @@ def main() -> None:
     """The console script."""
     if sys.argv:
         sys.argv[0] = "pgha"
-    program.run()
+    try:
+        program.run()
+    except SystemExit as end:
+        leave(end.code if isinstance(end.code, int) else 0)
+        raise
 
 
 if __name__ == "__main__":

@@ -50,21 +50,22 @@ class Session:
         return How(self.dry_run, (lambda plan: True) if self.yes else self.printer.confirm)
 
 
-# What a task's function returns: the work, to be done with a session. So the function itself is no
-# more than its flags.
-Work = Callable[[Session], None]
+# What a task's function returns: the work, to be done with a session, which tells the exit code. So
+# the function itself is no more than its flags.
+Work = Callable[[Session], int]
 
 
 def changes(operation: Callable[[Cluster, How], Outcome]) -> Work:
     """The work of a command that changes something: its plan with --dry-run, else what was done."""
 
-    def work(session: Session) -> None:
+    def work(session: Session) -> int:
         with session.cluster() as cluster:
             outcome = operation(cluster, session.how)
             if session.dry_run:
                 session.printer.plan(outcome)
             else:
                 session.printer.outcome(outcome)
+        return 0
 
     return work
 

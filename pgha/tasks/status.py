@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 from invoke.context import Context
-from invoke.exceptions import Exit
 
 from pgha.errors import Usage
 from pgha.tasks.interrupts import Interrupted
@@ -26,12 +25,7 @@ def status(c: Context, env: str | None = None, watch: bool = False, json: bool =
     if watch and json:
         raise Usage("--json is one document, --watch is many: one of them has to go.")
 
-    def work(session: Session) -> None:
-        code = _watch(session) if watch else _once(session)
-        if code:
-            raise Exit(code=code)
-
-    return work
+    return _watch if watch else _once
 
 
 def _once(session: Session) -> int:

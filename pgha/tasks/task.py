@@ -17,7 +17,8 @@ from invoke.tasks import Task
 from pgha.errors import PghaError, Usage
 from pgha.tasks.interrupts import Interrupted, catching
 from pgha.tasks.invocation import Invocation
-from pgha.tasks.parsing import ClusterArgument
+from pgha.tasks.leaving import will_end_with
+from pgha.tasks.parsing import ClusterArgument, alone
 
 if TYPE_CHECKING:
     from pgha.console import Printer
@@ -73,28 +74,34 @@ class ClusterTask(Task[Callable[..., Any]]):
         given = dict(zip(self.argspec(self.body).parameters, args[1:], strict=False))
         flags = {**self._defaults(), **given, **kwargs}
         invocation = Invocation.of(self.path, flags)
-        printer = Printer(invocation)
+        will_end_with(None)
         with catching():
-            try:
-                _mind_the_caller(args[0], invocation)
-                work: Work = super().__call__(*args, **kwargs)
-                work(_session(args[0], invocation, printer))
-                printer.flush()
-            except PghaError as error:
-                printer.error(error)
-                raise Exit(code=error.exit_code) from None
-            except Interrupted:
-                printer.interrupted()
-                raise Exit(code=1) from None
-            except BrokenPipeError:
-                _reader_went_away()
-                raise Exit(code=1) from None
-            except Exit:
-                printer.flush()
-                raise
-            except Exception as error:
-                printer.unexpected(_kept(error), error)
-                raise Exit(code=1) from None
+            code = self._ended(Printer(invocation), invocation, *args, **kwargs)
+        # Where other tasks follow a success, the code is theirs to say.
+        will_end_with(code if code or alone() else None)
+        if code:
+            raise Exit(code=code)
+
+    def _ended(self, printer: Printer, invocation: Invocation, *args: Any, **kwargs: Any) -> int:
+        """Do the work, say how it ended, and with which exit code."""
+        try:
+            _mind_the_caller(args[0], invocation)
+            work: Work = super().__call__(*args, **kwargs)
+            code = work(_session(args[0], invocation, printer))
+            printer.flush()
+            return code
+        except PghaError as error:
+            printer.error(error)
+            return error.exit_code
+        except Interrupted:
+            printer.interrupted()
+            return 1
+        except BrokenPipeError:
+            _reader_went_away()
+            return 1
+        except Exception as error:
+            printer.unexpected(_kept(error), error)
+            return 1
 
     def _defaults(self) -> dict[str, Any]:
         parameters = self.argspec(self.body).parameters.values()

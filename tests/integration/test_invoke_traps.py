@@ -503,6 +503,7 @@ def test_who_comes_second_is_told_at_once_that_somebody_is_at_work(desk: Desk) -
     started = desk.hanging_docker()
     first = desk.start("inv", "stop")
     wait_for(started, first)
+    first.send_signal(signal.SIGSTOP)
     second = desk.run("inv", "stop", "--json")
     first.kill()
     first.communicate(timeout=LIMIT_S)
@@ -518,11 +519,11 @@ def test_a_second_signal_waits_for_nothing(desk: Desk) -> None:
         "    threading.Event().wait(300)\n"
         "pgha.cluster.Cluster.close = close\n"
     )
-    process = desk.start("inv", "status")
-    wait_for(desk.root / "closing", process)
+    process = desk.start("inv", "status", "--watch")
+    assert process.stdout is not None
+    process.stdout.readline()
     process.send_signal(signal.SIGTERM)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(0.3)
+    wait_for(desk.root / "closing", process)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=LIMIT_S)
     assert process.returncode == 1

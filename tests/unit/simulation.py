@@ -139,7 +139,9 @@ def reached(model: Model, command: Command, plan: Plan) -> str:
     wanted = {"failback": state.topology.home, "failover": command.node}.get(command.name)
     if wanted and wanted != primary.name:
         return f"{primary.name} is the primary"
-    if model.nodes[primary.name] not in model.writers():
+    enough = len(state.answering) >= state.topology.majority
+    enough = enough and command.name != "start" and not plan.notes
+    if enough and model.nodes[primary.name] not in model.writers():
         return f"nothing can be written on {primary.name}"
     for node in state.answering:
         door = node.report.door if node.report else None

@@ -1,0 +1,146 @@
+"""A client container of a cluster: psql and a writer through its doors, for tests and benchmarks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pgha.image_inputs import image_name
+from pgha.settings import Settings
+from pgha.topology import topology
+
+HERE = Path(__file__).parent
+FIRST_WRITE_S = 30.0
+
+
+def docker(*words: str, stdin: str = "", check: bool = True, timeout_s: float = 120.0) -> str:
+    """A docker command's output; raises AssertionError with what it complained about."""
+    done = subprocess.run(
+        ("docker", *words), input=stdin, capture_output=True, text=True, timeout=timeout_s
+    )
+    if check and done.returncode != 0:
+        raise AssertionError(f"docker {' '.join(words)}: {done.stderr}{done.stdout}")
+    return done.stdout
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a writer saw: numbers that were acknowledged, numbers of which it does not know, and the
+    longest time between two acknowledgements, in seconds."""
+
+    acknowledged: tuple[int, ...]
+    unknown: tuple[int, ...]
+    gap_s: float
+    gap_at_s: float
+    errors: dict[str, int]
+
+
+class Client:
+    """A container on the frontend network that knows the superuser's password by its pgpass."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self.settings = settings
+        self.topology = topology(settings)
+        self.name = name
+
+    def start(self) -> None:
+        """Build the client's image and start it; one that is left over is replaced."""
+        image = f"pgha-test-client:{self.settings.postgres_version}"
+        node = f"NODE_IMAGE={image_name(self.settings)}"
+        docker("build", "-q", "-t", image, "--build-arg", node, str(HERE), timeout_s=600.0)
+        self.remove()
+        docker("run", "-d", "--name", self.name, "--network", self.topology.frontend_network, image)
+        password = self.settings.postgres_password.reveal()
+        line = f"*:*:*:{self.settings.postgres_user}:{password}\n"
+        script = "umask 077; cat > /root/.pgpass"
+        docker("exec", "-i", self.name, "sh", "-c", script, stdin=line)
+
+    def remove(self) -> None:
+        docker("rm", "-f", self.name, check=False)
+
+    def conninfo(self, *, door: bool = True, user: str = "") -> str:
+        """Through the alias and Pgpool-II, or by the direct door: every data node, read-write."""
+        hosts = ",".join(n.name for n in self.topology.data_nodes)
+        where = (
+            f"host={self.topology.alias} port={self.settings.pgpool_port}"
+            if door
+            else f"host={hosts} port={self.settings.pgport} target_session_attrs=read-write"
+        )
+        user = user or self.settings.postgres_user
+        return f"{where} user={user} dbname=postgres connect_timeout=2"
+
+    def psql(self, sql: str, *, door: bool = True, user: str = "", password: str = "") -> str:
+        """The rows of a statement, fields separated by `|`; raises AssertionError."""
+        words = ["exec", "-i"]
+        if password:
+            # By a file descriptor of the shell: no argument, no variable of the container.
+            script = 'read -r PGPASSWORD; export PGPASSWORD; exec psql "$@"'
+            inner = ("sh", "-c", script, "psql")
+            stdin = f"{password}\n{sql}"
+        else:
+            inner, stdin = ("psql",), sql
+        words += [self.name, *inner, "-XAtq", "-v", "ON_ERROR_STOP=1"]
+        return docker(*words, self.conninfo(door=door, user=user), stdin=stdin).strip()
+
+    @contextmanager
+    def writing(self, *, door: bool = True) -> Iterator[Writing]:
+        """A writer that runs for the length of the block; its result is there after it."""
+        writing = Writing(self, door)
+        try:
+            writing.start()
+            yield writing
+        finally:
+            writing.stop()
+
+    def lost(self, written: Written, *, door: bool = True) -> list[int]:
+        """Acknowledged rows that are not there."""
+        rows = self.psql("SELECT n FROM written", door=door).split()
+        return sorted(set(written.acknowledged) - {int(row) for row in rows})
+
+
+class Writing:
+    """One run of tests/client/writer.py in the client's container."""
+
+    def __init__(self, client: Client, door: bool) -> None:
+        self._client = client
+        self._door = door
+        self._process: subprocess.Popen[str] | None = None
+        self.written: Written | None = None
+
+    def start(self) -> None:
+        """Returns when a first row was acknowledged. Raises AssertionError."""
+        # A run of its own begins with an empty table.
+        self._client.psql("DROP TABLE IF EXISTS written", door=self._door)
+        conninfo = self._client.conninfo(door=self._door)
+        words = ("docker", "exec", self._client.name, "python3", "/client/writer.py", conninfo)
+        self._process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        os.set_blocking(self._process.stdout.fileno(), False)
+        end = time.monotonic() + FIRST_WRITE_S
+        while not self._process.stdout.readline():
+            assert self._process.poll() is None, "the writer ended"
+            assert time.monotonic() < end, f"nothing was acknowledged within {FIRST_WRITE_S} s"
+            time.sleep(0.02)
+        os.set_blocking(self._process.stdout.fileno(), True)
+
+    def stop(self) -> None:
+        """End the writer and read its result."""
+        if self._process is None:
+            return
+        docker("exec", self._client.name, "pkill", "-TERM", "-f", "writer.py", check=False)
+        out, _ = self._process.communicate(timeout=60.0)
+        last: dict[str, Any] = json.loads(out.splitlines()[-1])
+        self.written = Written(
+            tuple(last["acknowledged"]),
+            tuple(last["unknown"]),
+            last["gap_s"],
+            last["gap_at_s"],
+            last["errors"],
+        )

@@ -1,0 +1,66 @@
+"""The operations on a real cluster, with a client that writes through `db` all the time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.real_cluster import Done, RealCluster
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
+    made = RealCluster("ops", 81, tmp_path_factory.mktemp("ops"))
+    try:
+        made.inv("init")
+        made.client.start()
+        yield made
+    finally:
+        made.tear_down()
+
+
+def steps(done: Done) -> list[str]:
+    """The titles of the steps that a command did (`--json`)."""
+    return [step["title"] for step in done.json["steps"]]
+
+
+def foreseen(done: Done) -> list[str]:
+    """The titles of the steps that `--dry-run` printed."""
+    return re.findall(r"^\s+(?:\d+\.|-) (?!at once)(.+?)$", done.stdout, re.MULTILINE)
+
+
+def did_what_it_said(cluster: RealCluster, *words: str) -> None:
+    """Run a command, after its dry run: both name the same steps."""
+    said = foreseen(cluster.inv(*words, "--dry-run"))
+    assert steps(cluster.inv(*words, "--json")) == said
+
+
+def test_a_new_cluster_is_healthy_and_clients_write_and_read_through_db(
+    cluster: RealCluster,
+) -> None:
+    assert cluster.status()["verdict"] == "healthy"
+    cluster.client.psql("CREATE TABLE hello (t text); INSERT INTO hello VALUES ('world')")
+    assert cluster.client.psql("SELECT t FROM hello") == "world"
+    assert cluster.client.psql("SELECT t FROM hello", door=False) == "world"
+
+
+def test_nothing_that_was_acknowledged_is_lost_through_all_of_it(cluster: RealCluster) -> None:
+    with cluster.client.writing() as writing:
+        did_what_it_said(cluster, "failover")
+        assert cluster.role("node-1") == "primary"
+        assert cluster.role("node-0") == "standby"
+        did_what_it_said(cluster, "failback")
+        assert cluster.role("node-0") == "primary"
+        cluster.kill("node-0")
+        did_what_it_said(cluster, "failover")
+        assert cluster.role("node-1") == "primary"
+        did_what_it_said(cluster, "recovery")
+        assert cluster.role("node-0") == "standby"
+        did_what_it_said(cluster, "failback")
+    assert writing.written is not None
+    assert len(writing.written.acknowledged) > 100
+    assert cluster.client.lost(writing.written) == []
+    status = cluster.status()
+    assert (status["verdict"], status["primary"]) == ("healthy", "node-0")
