@@ -44,30 +44,29 @@ def judge(state: ClusterState) -> tuple[Verdict, tuple[Problem, ...]]:
     """The verdict and every problem, the gravest first."""
     primaries = state.having(Role.PRIMARY)
     if len(primaries) > 1:
-        first = (_split_brain(primaries),)
+        first = (_split_brain(state, primaries),)
         return Verdict.SPLIT_BRAIN, (*first, *_of_all_nodes(state))
     if not any(n.has_data or n.container is not ContainerStatus.MISSING for n in state.nodes):
         unknown = any(n.container is ContainerStatus.UNKNOWN for n in state.nodes)
         if not unknown:
-            nothing = Problem("not-initialised", None, "There is no cluster yet.", "inv init")
+            # What the volumes hold is not read here: `init` refuses where they hold something.
+            remedy = "inv init, or inv start where a cluster's directories are still there"
+            nothing = Problem("not-initialised", None, "No node has a container.", remedy)
             return Verdict.DOWN, (nothing,)
-    down = (*_no_primary(state), *_no_quorum(state))
+    down = (*_no_primary(state), *_overtaken(state), *_no_quorum(state))
     problems = (*down, *_of_all_nodes(state))
     if down:
         return Verdict.DOWN, problems
     return (Verdict.DEGRADED if problems else Verdict.HEALTHY), problems
 
 
-def _split_brain(primaries: tuple[NodeState, ...]) -> Problem:
+def _split_brain(state: ClusterState, primaries: tuple[NodeState, ...]) -> Problem:
     told = ", ".join(f"{n.name} on timeline {n.timeline}" for n in primaries)
-    newest = max(primaries, key=lambda n: n.timeline or 0)
-    older = next(n for n in primaries if n is not newest)
-    return Problem(
-        "split-brain",
-        None,
-        f"{len(primaries)} nodes run as a primary: {told}.",
-        f"inv stop, then inv start: it begins with {newest.name} and leaves {older.name} fenced",
-    )
+    message = f"{len(primaries)} nodes run as a primary: {told}."
+    if state.primary is None:
+        return Problem("split-brain", None, message, "inv stop")
+    older = next(n for n in primaries if n is not state.primary)
+    return Problem("split-brain", None, message, f"inv recovery --node {older.name}")
 
 
 def _no_primary(state: ClusterState) -> Iterator[Problem]:
@@ -81,6 +80,18 @@ def _no_primary(state: ClusterState) -> Iterator[Problem]:
         yield Problem("no-primary", None, "There is no primary: nothing can be written.", remedy)
     else:
         yield Problem("no-primary", None, "No node serves as the primary.", "inv start")
+
+
+def _overtaken(state: ClusterState) -> Iterator[Problem]:
+    primary = state.primary
+    if primary is not None and state.overtaken:
+        yield Problem(
+            "overtaken",
+            primary.name,
+            f"{primary.name} is the primary of term {primary.timeline}, but term {state.term} was "
+            "begun: a failover was cut off.",
+            "inv failover",
+        )
 
 
 def _no_quorum(state: ClusterState) -> Iterator[Problem]:
@@ -225,7 +236,8 @@ def _of_disks(node: NodeState) -> Iterator[Problem]:
     for disk in node.report.disks if node.report else ():
         scarce = disk.free_bytes < disk.total_bytes * DISK_WARNING_SHARE
         if scarce and disk.free_bytes < DISK_WARNING_BYTES:
-            message = f"{node.name}: {_size(disk.free_bytes)} are free of {_size(disk.total_bytes)} at {disk.path}."
+            free = f"{_size(disk.free_bytes)} are free of {_size(disk.total_bytes)}"
+            message = f"{node.name}: {free} at {disk.path}."
             yield Problem("disk-low", node.name, message, "inv status --watch")
 
 

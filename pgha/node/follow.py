@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from pgha.commands.lsn import show_lsn
@@ -10,6 +11,9 @@ from pgha.node.errors import Failed, Refused
 from pgha.node.postgres import SqlFailed
 from pgha.node.report import Assignment, Role
 from pgha.node.state import Node, change, read_assignment
+
+# A title begins with the cluster's name, where it has one (PostgreSQL 17, "cluster_name").
+_RECEIVER = re.compile(r"postgres: (\S+: )?walreceiver\b")
 
 QUIET_S = 20.0
 STREAM_S = 60.0
@@ -50,27 +54,33 @@ def _granted(term: int) -> str:
 
 
 def disconnect(node: Node) -> None:
-    """Take the upstream from role.conf, durably; of a running standby, end the WAL receiver and
-    wait until it is gone."""
-    changed = postgres.write_role_conf(node, None, read_assignment().voters)
-    if postgres.pid() is None or not (changed or receiver_runs()):
+    """Take the upstream from role.conf, durably; of a running standby, end the WAL receiver for
+    good: when this returns, none comes again."""
+    postgres.write_role_conf(node, None, read_assignment().voters)
+    if postgres.pid() is None:
         return
     postgres.reload()
-    # The receiver's process is looked for, not its row in a view: a standby that is not consistent
-    # yet answers no query, and it must not acknowledge WAL either.
+    if not postgres.accepting():
+        # It recovers and cannot be asked what it has seen of the new setting: at rest it takes
+        # nothing for sure, and main starts it again.
+        postgres.stop()
+        return
+
+    def look() -> tuple[bool | None, str]:
+        # A fresh session has what the postmaster has read, which has told the startup process then.
+        seen = postgres.sql(node, "SELECT current_setting('primary_conninfo') = '';")
+        return (True, "") if seen == ["t"] else (None, "PostgreSQL has not read role.conf yet")
+
+    process.wait_until(look, timeout_s=QUIET_S, code="receiver", what="No reload")
+    # The startup process sees it before it asks for another receiver, at the end of each wait.
+    _wait_startup(node, "'RecoveryRetrieveRetryInterval'")
     if not process.holds_within(lambda: not receiver_runs(), QUIET_S):
         raise Failed("receiver", "The WAL receiver does not end.")
-    # One that was just being started has read the old setting: look again once the startup process
-    # has seen the new one.
-    if postgres.accepting():
-        _wait_startup(node, "'RecoveryRetrieveRetryInterval'")
-        if not process.holds_within(lambda: not receiver_runs(), QUIET_S):
-            raise Failed("receiver", "The WAL receiver does not end.")
 
 
 def receiver_runs() -> bool:
     """Whether a WAL receiver of the running server exists."""
-    return any(words.startswith("postgres: walreceiver") for words in postgres.titles())
+    return any(_RECEIVER.match(title) for title in postgres.titles().values())
 
 
 def drain(node: Node) -> None:
@@ -156,6 +166,8 @@ def _check(node: Node, source: str, before: Assignment) -> None:
         if not receiver_runs():
             drain(node)
         end = wal.own_end(node)
+    elif control.timeline == theirs.timeline:
+        return  # one node alone ever writes a timeline: what is here came from there
     else:
         # Stopped, or on its way to a consistent state: a start replays all that the files have.
         end = wal.end_at_rest(control)
@@ -172,6 +184,25 @@ def streams_from(node: Node, source: str) -> bool:
     except SqlFailed:
         return False
     return lines == [f"streaming|{node.member(source).address}"]
+
+
+def stand_by(node: Node, timeout_s: float = STREAM_S) -> str:
+    """A stopped node runs as a standby of nobody: it can fetch WAL, and be promoted.
+
+    Raises Refused: "primary", "rewinding", "no-data".
+    """
+    if node.kind == "witness":
+        raise Refused("witness", f"{node.node} is the witness: it has no database.")
+    if postgres.runs_as_primary(node):
+        raise Refused("primary", "PostgreSQL runs here as a primary: fence it first.")
+    postgres.require_whole()
+    postgres.need_control()
+    disconnect(node)
+    change(lambda a: replace(a, role=Role.STANDBY, upstream=None, stopped=False, position=None))
+    postgres.become_standby_at_start()
+    postgres.start(timeout_s)
+    drain(node)
+    return "stands by"
 
 
 def _wait_streaming(node: Node, source: str, timeout_s: float) -> None:

@@ -114,7 +114,7 @@ def promote(node: Node, term: int, lsn: int | None, voters: tuple[str, ...] = ()
     if assignment.term > term:
         raise Refused("old-term", f"This node knows of term {assignment.term}, later than {term}.")
     if postgres.pid() is None:
-        raise Refused("not-standby", "PostgreSQL does not run here.")
+        _start_standby(assignment)
     timeline, replayed = wal.running_end(node)
     if not postgres.in_recovery(node):
         if timeline == term and assignment.role is Role.PRIMARY:
@@ -147,6 +147,15 @@ def promote(node: Node, term: int, lsn: int | None, voters: tuple[str, ...] = ()
     if taken != term:
         raise Failed("timeline", f"PostgreSQL took timeline {taken}, not {term}.")
     return f"promoted to term {term}, timeline {taken}"
+
+
+def _start_standby(assignment: Assignment) -> None:
+    """Start what died as a standby, or in a promotion that was cut off before its word to
+    PostgreSQL. Raises Refused("not-standby")."""
+    mine = assignment.role in (Role.STANDBY, Role.PRIMARY) and not assignment.stopped
+    if not (mine and postgres.has_data() and postgres.in_recovery_by_file()):
+        raise Refused("not-standby", "PostgreSQL does not run here.")
+    postgres.start()
 
 
 def _replays(node: Node, lsn: int) -> bool:
@@ -219,11 +228,12 @@ def fence(
         witness.stop()
         change(lambda a: replace(a, upstream=None, reason=reason))
         return "takes no more WAL"
-    primary = postgres.runs_as_primary(node)
-    if primary and checkpoint_s > 0:
-        # Without it the shutdown takes longer; it is right all the same.
+    if checkpoint_s > 0 and postgres.accepting() and not postgres.in_recovery_by_file():
+        # Without it the shutdown takes longer; it is right all the same. One that does not answer
+        # is not asked for it.
         with contextlib.suppress(SqlFailed):
-            postgres.sql(node, "CHECKPOINT;", timeout_s=checkpoint_s)
+            if not postgres.in_recovery(node):
+                postgres.sql(node, "CHECKPOINT;", timeout_s=checkpoint_s)
     change(
         lambda a: replace(
             a,

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 
-from pgha.node import paths
+from pgha.node import paths, process
 from pgha.node.errors import Failed, Refused
 from pgha.node.state import now
 
@@ -35,8 +35,11 @@ def locked(verb: str, timeout_s: float = LOCK_S) -> Iterator[None]:
                 time.sleep(0.01)
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{verb} since {now()}".encode(), 0)
+        process.held.append(lock)
         yield
     finally:
+        if lock in process.held:
+            process.held.remove(lock)
         os.close(lock)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pgha.commands import pgpool as commands
 from pgha.commands.base import Command, Secret
-from pgha.node import process
+from pgha.node import pgpool_process, process
 from pgha.node.errors import Failed, Refused
 from pgha.node.report import Backend, Door
 
@@ -26,7 +26,6 @@ from pgha.node.report import Backend, Door
 # after each change) is killed, and another one tried.
 PCP_S = 0.4
 PCP_TRIES_S = 1.0
-STOP_S = 2.0
 START_S = 5.0
 STEER_S = 10.0
 # For so long after an attachment sleepers are woken: it asks all attached nodes who is primary.
@@ -36,17 +35,16 @@ LOCK_S = 5.0
 _CONFIG = Path(commands.CONFIG_FILE)
 _PASSWD = Path(commands.PASSWD_FILE)
 _STATUS = Path(commands.STATUS_FILE)
-_RUN = Path(commands.RUN_DIR)
 
 
 def running() -> bool:
     """Whether Pgpool-II's main process is alive."""
-    return _main() is not None
+    return pgpool_process.main() is not None
 
 
 def backends() -> Door:
     """What this Pgpool-II believes of the nodes; costs about 10 ms, never more than a second."""
-    if _main() is None:
+    if pgpool_process.main() is None:
         return Door(running=False)
     try:
         return Door(running=True, backends=_backends(PCP_TRIES_S))
@@ -56,27 +54,15 @@ def backends() -> Door:
 
 def start() -> None:
     """Start Pgpool-II with whom it knew last, where it does not run; returns when it answers."""
-    if _main() is None:
+    if pgpool_process.main() is None:
         _launch()
         _wait_for_answer()
 
 
 def stop() -> None:
     """End Pgpool-II and every session through it; nothing of it is left."""
-    written, main = _written(), _main()
-    if main is not None:
-        process.send(main, signal.SIGINT)
-    else:
-        _kill(signal.SIGINT)
-    if not process.holds_within(lambda: not _processes(), STOP_S):
-        _kill(signal.SIGKILL)
-        process.holds_within(lambda: not _processes(), STOP_S)
-    _forget_shared_memory(written)
-    # What it leaves when it is killed; it does not start over its own sockets.
     settings = _settings()
-    for port in (settings.get("port", ""), settings.get("pcp_port", "")):
-        (_RUN / f".s.PGSQL.{port}").unlink(missing_ok=True)
-    Path(commands.PID_FILE).unlink(missing_ok=True)
+    pgpool_process.stop((settings.get("port", ""), settings.get("pcp_port", "")))
 
 
 def steer(primary: str, up: Sequence[str]) -> tuple[Backend, ...]:
@@ -133,51 +119,7 @@ def door_user_drop(name: str) -> None:
         _write_passwd(commands.without_user(_read_passwd(), name))
 
 
-# --- The process ---------------------------------------------------------------------------------
-
-
-def _written() -> int | None:
-    """The last main process's number: it writes it, with a zero byte behind, when it starts."""
-    try:
-        return int(Path(commands.PID_FILE).read_bytes().strip(b"\0\n "))
-    except (OSError, ValueError):
-        return None
-
-
-def _main() -> int | None:
-    """The main process's number, while it lives."""
-    number = _written()
-    return number if number is not None and _is_pgpool(number) else None
-
-
-def _is_pgpool(pid: int) -> bool:
-    """Whether it is a living process of Pgpool-II, whatever its title says."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    name, _, rest = stat.partition("(")[2].rpartition(")")
-    return name == "pgpool" and rest.split()[0] not in "ZX"
-
-
-def _processes() -> frozenset[int]:
-    """Every living process of Pgpool-II: children outlive a main process that was killed."""
-    numbers = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return frozenset(pid for pid in numbers if _is_pgpool(pid))
-
-
-def _kill(number: signal.Signals) -> None:
-    for pid in _processes():
-        process.send(pid, number)
-
-
-def _forget_shared_memory(main: int | None) -> None:
-    """Give back the segments of a main process that was killed: they outlive it."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]:
-            fields = line.split()
-            if int(fields[4]) == main:
-                process.run(("ipcrm", "-m", fields[1]), timeout_s=5.0)
+# --- Starting ------------------------------------------------------------------------------------
 
 
 def _launch() -> None:
@@ -199,7 +141,7 @@ def _restart(primary: int, count: int) -> None:
 def _wait_for_answer() -> None:
     def look() -> tuple[bool | None, str]:
         try:
-            _backends(PCP_S, _main())
+            _backends(PCP_S, pgpool_process.main())
         except Failed as error:
             return None, error.message
         return True, ""
@@ -244,7 +186,7 @@ def _backends(within_s: float, main: int | None = -1) -> tuple[Backend, ...]:
 
 def _seen() -> tuple[Backend, ...]:
     """What it believes now; nothing where it does not run or does not answer."""
-    if _main() is None:
+    if pgpool_process.main() is None:
         return ()
     with contextlib.suppress(Failed):
         return _backends(PCP_TRIES_S)
@@ -265,28 +207,13 @@ def _attach(index: dict[str, int], names: Sequence[str]) -> None:
     # The main process looks for further requests a second after it carried some out.
     end, settled = time.monotonic() + 3.0 * len(names), 0.0
     while time.monotonic() < end:
-        for pid in _children():
+        for pid in pgpool_process.children():
             process.send(pid, signal.SIGUSR2)
         if settled and time.monotonic() >= settled:
             return
         if not settled and wanted <= _attached(_seen()):
             settled = time.monotonic() + SETTLE_S
         time.sleep(0.01)
-
-
-def _children() -> tuple[int, ...]:
-    """The processes that serve clients. What else there is treats SIGUSR2 in its own way."""
-    main = _main()
-    if main is None:
-        return ()
-    others = ("PCP", "worker process", "health check", "logger")
-    found = []
-    with contextlib.suppress(OSError):
-        for word in Path(f"/proc/{main}/task/{main}/children").read_text().split():
-            title = " ".join(process.program_of(int(word)))
-            if title.startswith("pgpool: ") and not any(other in title for other in others):
-                found.append(int(word))
-    return tuple(found)
 
 
 # --- Its files -----------------------------------------------------------------------------------
@@ -331,7 +258,7 @@ def _write_passwd(text: str) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
-    children, main = _children(), _main()
+    children, main = pgpool_process.children(), pgpool_process.main()
     # The children directly as well: the main process passes it on only when it is at leisure.
     for pid in (*children, *((main,) if main is not None else ())):
         process.send(pid, signal.SIGHUP)

@@ -106,7 +106,7 @@ def launch() -> None:
             return
         # Children of a postmaster that was killed hold its shared memory for a moment, and the new
         # one ends at once.
-        if not _leftovers() or not process.holds_within(lambda: not _leftovers(), 5.0):
+        if not titles() or not process.holds_within(lambda: not titles(), 5.0):
             break
     raise Failed("start", "PostgreSQL ended while it started; its log says why.")
 
@@ -117,20 +117,16 @@ def require_whole() -> None:
         raise Refused("rewinding", "A rewind was cut off here: rewind or copy again first.")
 
 
-def titles() -> list[str]:
-    """What PostgreSQL's server processes call themselves (`postgres: walreceiver …`)."""
-    found: list[str] = []
+def titles() -> dict[int, str]:
+    """The postmaster's children and what they call themselves (`postgres: walreceiver …`). Where no
+    postmaster runs: those that a dead one left."""
+    found: dict[int, str] = {}
     for directory in Path("/proc").iterdir():
         if directory.name.isdigit():
             words = process.program_of(int(directory.name))
             if words and words[0].startswith("postgres: "):
-                found.append(words[0])
+                found[int(directory.name)] = words[0]
     return found
-
-
-def _leftovers() -> bool:
-    """Whether children of a dead postmaster are still there."""
-    return bool(titles())
 
 
 def start(timeout_s: float = START_S) -> None:
@@ -158,8 +154,13 @@ def stop(fast_s: float = FAST_STOP_S) -> str:
     if process.holds_within(lambda: pid() is None, IMMEDIATE_STOP_S):
         return "immediate"
     process.send(number, signal.SIGKILL)
+    # Its children see that it is gone and end; one that is stalled does not.
     if process.holds_within(lambda: pid() is None, IMMEDIATE_STOP_S):
-        return "killed"
+        if not process.holds_within(lambda: not titles(), 1.0):
+            for child in titles():
+                process.send(child, signal.SIGKILL)
+        if process.holds_within(lambda: not titles(), IMMEDIATE_STOP_S):
+            return "killed"
     raise Failed("stop", "PostgreSQL does not end.")
 
 
@@ -178,7 +179,7 @@ def become_standby_at_start() -> None:
 def single_user(text: str, timeout_s: float = START_S) -> Done:
     """One session of the stopped server, for nobody else; one statement a line."""
     words = commands.single_user(bindir(), str(paths.DATA), str(paths.POSTGRESQL_CONF))
-    return process.run(words, timeout_s=timeout_s, stdin=text)
+    return process.run(words, timeout_s=timeout_s, stdin=text, dies_with_us=True)
 
 
 # --- configuration of the role -------------------------------------------------------------------
@@ -267,7 +268,7 @@ def _psql(connection: str, text: str, timeout_s: float) -> list[str]:
 
 def in_recovery(node: Node) -> bool:
     """Whether the running server is a standby. Raises SqlFailed."""
-    return sql(node, "SELECT pg_is_in_recovery();") == ["t"]
+    return sql(node, "SELECT pg_is_in_recovery();", timeout_s=2.0) == ["t"]
 
 
 def runs_as_primary(node: Node) -> bool:

@@ -46,7 +46,7 @@ def initdb(node: Node, superuser_password: str, replication_password: str) -> st
         provider=node.locale_provider,
         locale=node.locale,
     )
-    done = process.run(words, timeout_s=INITDB_S)
+    done = process.run(words, timeout_s=INITDB_S, dies_with_us=True)
     if done.status != 0:
         raise Failed("initdb", f"initdb failed: {done.last_line}")
     postgres.write_role_conf(node, None, ())
@@ -54,7 +54,10 @@ def initdb(node: Node, superuser_password: str, replication_password: str) -> st
         postgres.bindir(), str(paths.INCOMING_DATA), str(paths.POSTGRESQL_CONF)
     )
     done = process.run(
-        words, timeout_s=INITDB_S, stdin=_roles(node, superuser_password, replication_password)
+        words,
+        timeout_s=INITDB_S,
+        stdin=_roles(node, superuser_password, replication_password),
+        dies_with_us=True,
     )
     # Single-user mode ends with 0 after an error as well: ask for the result.
     if done.status != 0 or "pgha-roles-made" not in done.stdout:
@@ -118,7 +121,7 @@ def copy(node: Node, source: str) -> str:
         # Our standby holds the slot while it runs; then a temporary one does.
         slot=node.me.slot if postgres.pid() is None else None,
     )
-    done = process.run(words, timeout_s=COPY_S)
+    done = process.run(words, timeout_s=COPY_S, dies_with_us=True)
     if done.status != 0:
         shutil.rmtree(paths.INCOMING_DATA, ignore_errors=True)
         raise Failed("copy", f"pg_basebackup failed: {done.last_line}")
@@ -169,7 +172,7 @@ def rewind(node: Node, source: str, check_only: bool) -> str:
         return "no rewind is required"
     apart = upstream.divergence(end, theirs)
     _require_possible(control, apart, cut_off)
-    assert apart is not None
+    apart = apart or 0  # a rewind that was cut off has hidden it
     if check_only:
         if control.clean and postgres.pid() is None:
             _dry_run(node, source)
@@ -180,7 +183,7 @@ def rewind(node: Node, source: str, check_only: bool) -> str:
     _dry_run(node, source)
     kept = "" if cut_off else _keep_own_wal(node, end, apart, source)
     write_durably(paths.REWINDING, f"from {source}\n".encode())
-    done = process.run(_words(node, source, dry_run=False), timeout_s=REWIND_S)
+    done = process.run(_words(node, source, dry_run=False), timeout_s=REWIND_S, dies_with_us=True)
     if done.status != 0:
         raise Failed("rewind", f"pg_rewind failed: {done.last_line}")
     postgres.become_standby_at_start()
@@ -249,11 +252,15 @@ def _keep_own_wal(node: Node, end: End, apart: int, source: str) -> str:
     """Copy the segments that reach beyond the divergence to the archive's volume, with a note."""
     archive = Path(node.archive)
     directory = aside.new_directory(archive)
-    files = [
-        file
-        for start, file in wal.segments(paths.DATA / "pg_wal", end.timeline).items()
-        if start + SEGMENT_BYTES > apart and segment_start(file.name, SEGMENT_BYTES)[1] < end.lsn
-    ]
+    own = {end.timeline, *(timeline for timeline, _ in end.history)}
+    files: list[Path] = []
+    for file in sorted((paths.DATA / "pg_wal").iterdir()):
+        if commands.is_segment(file.name):
+            timeline, start = segment_start(file.name, SEGMENT_BYTES)
+            if timeline in own and start + SEGMENT_BYTES > apart and start < end.lsn:
+                files.append(file)
+        elif file.name.endswith(".history"):
+            files.append(file)
     try:
         for file in files:
             target = directory / file.name

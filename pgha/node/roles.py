@@ -12,7 +12,9 @@ from pgha.node.state import Node
 MAX_OBJECTS = 20
 SQL_S = 30.0
 
-_SILENT = """SET log_statement = 'none';
+# No limit on statements: a cancelled one that waits for the quorum would be told as done.
+_SILENT = """SET statement_timeout = 0;
+SET log_statement = 'none';
 SET log_min_error_statement = 'panic';
 SET log_min_duration_statement = -1;
 SET log_min_duration_sample = -1;
@@ -30,7 +32,11 @@ def create(node: Node, name: str, password: str) -> str:
     """A login role. Raises Refused("exists"), Refused("name"), Refused("password")."""
     quoted, verifier = _name(node, name), verifier_of(password)
     try:
-        _run(node, f"CREATE ROLE {quoted} LOGIN PASSWORD {quote_literal(verifier)};")
+        _run(
+            node,
+            f"CREATE ROLE {quoted} LOGIN PASSWORD {quote_literal(verifier)};",
+            _stored(name, verifier),
+        )
     except SqlFailed as error:
         if error.sqlstate == DUPLICATE_OBJECT:
             raise Refused("exists", f"There is a role {name} already.") from error
@@ -42,7 +48,11 @@ def set_password(node: Node, name: str, password: str) -> str:
     """Another password. Raises Refused("missing"), Refused("name"), Refused("password")."""
     quoted, verifier = _name(node, name), verifier_of(password)
     try:
-        _run(node, f"ALTER ROLE {quoted} PASSWORD {quote_literal(verifier)};")
+        _run(
+            node,
+            f"ALTER ROLE {quoted} PASSWORD {quote_literal(verifier)};",
+            _stored(name, verifier),
+        )
     except SqlFailed as error:
         if error.sqlstate == UNDEFINED_OBJECT:
             raise Refused("missing", f"There is no role {name}.") from error
@@ -53,11 +63,14 @@ def set_password(node: Node, name: str, password: str) -> str:
 def delete(node: Node, name: str) -> str:
     """Drop a role that owns nothing. Raises Refused: "reserved", "missing", "owns" (names up to 20
     of the objects, over all databases)."""
-    if name in (node.postgres_user, node.replication_user):
-        raise Refused("reserved", f"{name} is the cluster's own: it cannot be deleted.")
+    _not_ours(node, name)
     quoted = _name(node, name)
     try:
-        _run(node, f"DROP ROLE {quoted};")
+        _run(
+            node,
+            f"DROP ROLE {quoted};",
+            f"SELECT NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {quote_literal(name)});",
+        )
     except SqlFailed as error:
         if error.sqlstate == UNDEFINED_OBJECT:
             raise Refused("missing", f"There is no role {name}.") from error
@@ -67,8 +80,47 @@ def delete(node: Node, name: str) -> str:
     return f"deleted the role {name}"
 
 
-def _run(node: Node, statement: str) -> None:
-    postgres.sql(node, _SILENT + statement + "\n", timeout_s=SQL_S)
+def check(node: Node, name: str, expect: str) -> str:
+    """Whether a role could be made (`absent`) or dropped (`free`); nothing is changed.
+
+    Raises Refused: "exists"; "reserved", "missing", "owns".
+    """
+    _name(node, name)
+    literal = quote_literal(name)
+    there = postgres.sql(node, f"SELECT 1 FROM pg_roles WHERE rolname = {literal};") == ["1"]
+    if expect == "absent":
+        if there:
+            raise Refused("exists", f"There is a role {name} already.")
+        return f"there is no role {name} yet"
+    _not_ours(node, name)
+    if not there:
+        raise Refused("missing", f"There is no role {name}.")
+    depends = (
+        "SELECT EXISTS (SELECT FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass"
+        f" AND refobjid = (SELECT oid FROM pg_roles WHERE rolname = {literal}));"
+    )
+    if postgres.sql(node, depends) == ["t"]:
+        raise Refused("owns", _owned(node, name))
+    return f"{name} owns nothing"
+
+
+def _not_ours(node: Node, name: str) -> None:
+    if name in (node.postgres_user, node.replication_user):
+        raise Refused("reserved", f"{name} is the cluster's own: it cannot be deleted.")
+
+
+def _stored(name: str, verifier: str) -> str:
+    """Asks whether a role has this verifier."""
+    return (
+        f"SELECT rolpassword = {quote_literal(verifier)} FROM pg_authid"
+        f" WHERE rolname = {quote_literal(name)};"
+    )
+
+
+def _run(node: Node, statement: str, check: str) -> None:
+    """A statement, and a question to the catalog that must answer yes afterwards."""
+    if postgres.sql(node, f"{_SILENT}{statement}\n{check}\n", timeout_s=SQL_S) != ["t"]:
+        raise Failed("not-done", "The catalog does not say afterwards what it should.")
 
 
 def _name(node: Node, name: str) -> str:

@@ -170,6 +170,13 @@ def _user_password(args: Args) -> str:
     return roles.set_password(state.read_node(), args.text("name"), args.text("password"))
 
 
+def _user_check(args: Args) -> str:
+    name, expect = args.text("name"), args.text("expect")
+    if expect not in ("absent", "free"):
+        raise Failed("usage", "expect= is `absent` or `free`.")
+    return roles.check(state.read_node(), name, expect)
+
+
 def _user_delete(args: Args) -> str:
     return roles.delete(state.read_node(), args.text("name"))
 
@@ -202,6 +209,7 @@ VERBS: Mapping[str, Verb] = {
     "follow": Verb(_follow, light=True),
     "fence": Verb(_fence, light=True),
     "vote": Verb(_vote, light=True),
+    "stand_by": Verb(lambda args: following.stand_by(state.read_node()), light=True),
     "fetch": Verb(_fetch, light=True),
     "promote": Verb(_promote, light=True),
     "rewind": Verb(_rewind),
@@ -213,6 +221,7 @@ VERBS: Mapping[str, Verb] = {
     "shutdown": Verb(lambda args: tend.shutdown(state.read_node(), 100.0), locks=False, light=True),
     "sql_user_create": Verb(_user_create, locks=False, light=True),
     "sql_user_password": Verb(_user_password, locks=False, light=True),
+    "sql_user_check": Verb(_user_check, locks=False, light=True),
     "sql_user_delete": Verb(_user_delete, locks=False, light=True),
     "door_user_set": Verb(_door_user_set),
     "door_user_drop": Verb(_door_user_drop),

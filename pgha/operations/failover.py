@@ -6,7 +6,15 @@ from pgha.errors import Refused
 from pgha.limits import FENCE_S, PROMOTE_S
 from pgha.node.report import Role
 from pgha.operations.promotion import promotion
-from pgha.operations.settle import can_follow, data_in_order, follow, in_order, steer, take_over
+from pgha.operations.settle import (
+    can_follow,
+    data_in_order,
+    follow,
+    in_order,
+    not_followers,
+    steer,
+    take_over,
+)
 from pgha.plan import Plan, PositionOf, Step, stages, verb
 from pgha.state import (
     ClusterState,
@@ -154,4 +162,5 @@ def _hand_over(state: ClusterState, primary: NodeState, heir: NodeState) -> Plan
             promote,
             *take_over(new, term, quick=in_order(others, state), slow=(old,), doors=doors, up=up),
         ),
+        notes=not_followers(state, (old, new, *others)),
     )

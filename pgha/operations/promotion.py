@@ -14,7 +14,7 @@ from pgha.errors import Refused
 from pgha.limits import FENCE_S, FETCH_S, HALT_S, PROMOTE_S, START_S, VOTE_S
 from pgha.node.report import Role
 from pgha.operations.last_primary import has_last_primary
-from pgha.operations.settle import data_in_order, start_container, take_over
+from pgha.operations.settle import data_in_order, not_followers, start_container, take_over
 from pgha.plan import Plan, PositionOf, Step, stages, verb
 from pgha.state import (
     ClusterState,
@@ -101,13 +101,8 @@ def promotion(state: ClusterState, to: str | None, force: bool) -> Plan:
             tuple(_fence(n.name, heir.name) for n in passed_over),
         ),
         loses=loses,
-        notes=_notes(state, heir, joining),
+        notes=not_followers(state, (heir.name, *(n.name for n in joining))),
     )
-
-
-def _notes(state: ClusterState, heir: NodeState, joining: tuple[NodeState, ...]) -> tuple[str, ...]:
-    left = [n for n in state.nodes if n.name != heir.name and n not in joining]
-    return tuple(f"{n.name} is not a follower until `inv recovery --node {n.name}`." for n in left)
 
 
 # --- who -----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from pgha.commands.docker import start
 from pgha.commands.lsn import is_beginning_of
@@ -80,8 +81,14 @@ def take_over(
     opening = tuple(steer(name, new, (new,), needs=promoted) for name in doors)
     first = tuple(follow(name, new, term) for name in (quick or slow))
     second = tuple(follow(name, new, term) for name in (slow if quick else ()))
-    attach = tuple(steer(name, new, up) for name in doors) if up != (new,) else ()
+    attach = tuple(_attach(name, new, up) for name in doors) if up != (new,) else ()
     return stages((*first, *opening), second, attach)
+
+
+def _attach(name: str, primary: str, up: tuple[str, ...]) -> Step:
+    return replace(
+        steer(name, primary, up), title=f"Attach {' and '.join(up)} to Pgpool-II on {name}"
+    )
 
 
 def can_follow(node: NodeState, primary: NodeState) -> bool:
@@ -121,6 +128,13 @@ def was_following(node: NodeState, primary: NodeState) -> bool:
     if node.kind is Kind.WITNESS:
         return True
     return primary.timeline is not None and _follows_already(node, primary.name, primary.timeline)
+
+
+def not_followers(state: ClusterState, settled: Iterable[str]) -> tuple[str, ...]:
+    """A sentence about each node that a move leaves as it is."""
+    done = set(settled)
+    left = [name for name in state.topology.names if name not in done]
+    return tuple(f"{name} is not a follower until `inv recovery --node {name}`." for name in left)
 
 
 def in_order(names: Iterable[str], state: ClusterState) -> tuple[str, ...]:

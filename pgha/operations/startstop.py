@@ -9,11 +9,11 @@ from pgha.node.report import Role
 from pgha.operations.last_primary import last_primary
 from pgha.operations.provision import Provision, create_container
 from pgha.operations.settle import (
-    was_following,
     data_in_order,
     follow,
     start_container,
     steer,
+    was_following,
 )
 from pgha.plan import Plan, Run, Stage, Step, stages, verb
 from pgha.state import (

@@ -47,6 +47,6 @@ def catching() -> Iterator[None]:
     try:
         yield
     finally:
-        # Once interrupted, the process is ending: a second signal still has to end it at once, with 1.
+        # Once interrupted, the process is ending, and a second signal still ends it at once.
         for number, old in before.items() if not seen else ():
             signal.signal(number, old if old is not None else signal.SIG_DFL)

@@ -1,9 +1,9 @@
 """Ends the process with its code although threads are left behind that hang.
 
-Whoever waits for a host that does not answer is left behind as a daemon thread (`pgha.at_once`). Such a
-thread that wakes up while the interpreter shuts down can abort the whole process (CPython before 3.14:
-pthread_exit, "FATAL: exception not rethrown", status 134; seen in 2 of 150 interrupted commands).
-So the process leaves without that shutdown when there are any.
+Whoever waits for a host that does not answer is left behind as a daemon thread (`pgha.at_once`).
+Such a thread that wakes up while the interpreter shuts down can abort the whole process (CPython
+before 3.14, pthread_exit: "FATAL: exception not rethrown", status 134; seen in 2 of 150 interrupted
+commands). So the process leaves without that shutdown when there are any.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _registered = False
 
 
 def will_end_with(code: int | None) -> None:
-    """The process is about to end with this code; None: nobody knows yet, other tasks may follow."""
+    """The process is about to end with this code; None: other tasks may follow."""
     global _code, _registered
     _code = code
     if not _registered:

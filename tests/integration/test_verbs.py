@@ -234,7 +234,10 @@ def test_users_are_made_and_dropped_and_no_secret_is_logged(cluster: Nodes) -> N
     owns = cluster.verb("a", "sql_user_delete", {"name": name})
     assert owns.code == "owns"
     assert "own" in owns.document["error"]
+    assert cluster.verb("a", "sql_user_check", {"name": name}, expect="free").code == "owns"
+    assert cluster.verb("a", "sql_user_check", {"name": name}, expect="absent").code == "exists"
     cluster.sql("a", "DROP TABLE own;")
+    cluster.done("a", "sql_user_check", {"name": name}, expect="free")
     changed = {"name": name, "password": "another"}
     cluster.done("a", "sql_user_password", changed)
     cluster.done("a", "sql_user_delete", {"name": name})

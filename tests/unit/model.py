@@ -210,9 +210,9 @@ class Model:
 
     def at_once(
         self, jobs: Mapping[str, Callable[[], NodeState | None]], *, timeout_s: float
-    ) -> dict[str, NodeState | None | PghaError]:
+    ) -> dict[str, NodeState | PghaError | None]:
         """One after the other, in any order: a cut leaves some of them undone."""
-        answers: dict[str, NodeState | None | PghaError] = {}
+        answers: dict[str, NodeState | PghaError | None] = {}
         keys = list(jobs)
         self.random.shuffle(keys)
         for key in keys:

@@ -117,6 +117,9 @@ def follow_the_advice(model: Model, command: Command | None = None, *, rounds: i
         verdict, problems = judge(model.whole(rest=False))
         if verdict is Verdict.HEALTHY:
             return
+        if problems[0].code == "not-initialised":
+            command = Command("start")
+            continue
         remedies = [r for r in (parse(p.remedy) for p in problems) if r is not None]
         told.append(f"{verdict.value}: {[(p.code, p.node, p.remedy) for p in problems]}")
         if not remedies:
@@ -216,4 +219,3 @@ FAULTS: dict[str, Fault] = {
     "lose_touch": lose_touch,
     "lag": lag,
 }
-

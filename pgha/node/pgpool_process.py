@@ -1,0 +1,88 @@
+"""Pgpool-II's processes in this container: which there are, and how to end them all."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from pathlib import Path
+
+from pgha.commands import pgpool as commands
+from pgha.node import process
+
+STOP_S = 2.0
+
+
+def stop() -> None:
+    """End Pgpool-II and every session through it; nothing of it is left."""
+    written, main = _written(), main()
+    if main is not None:
+        process.send(main, signal.SIGINT)
+    else:
+        _kill(signal.SIGINT)
+    if not process.holds_within(lambda: not _processes(), STOP_S):
+        _kill(signal.SIGKILL)
+        process.holds_within(lambda: not _processes(), STOP_S)
+    _forget_shared_memory(written)
+    # What it leaves when it is killed; it does not start over its own sockets.
+    for port in ports:
+        (Path(commands.RUN_DIR) / f".s.PGSQL.{port}").unlink(missing_ok=True)
+    Path(commands.PID_FILE).unlink(missing_ok=True)
+
+
+def _written() -> int | None:
+    """The last main process's number: it writes it, with a zero byte behind, when it starts."""
+    try:
+        return int(Path(commands.PID_FILE).read_bytes().strip(b"\0\n "))
+    except (OSError, ValueError):
+        return None
+
+
+def main() -> int | None:
+    """The main process's number, while it lives."""
+    number = _written()
+    return number if number is not None and _is_pgpool(number) else None
+
+
+def _is_pgpool(pid: int) -> bool:
+    """Whether it is a living process of Pgpool-II, whatever its title says."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    name, _, rest = stat.partition("(")[2].rpartition(")")
+    return name == "pgpool" and rest.split()[0] not in "ZX"
+
+
+def _processes() -> frozenset[int]:
+    """Every living process of Pgpool-II: children outlive a main process that was killed."""
+    numbers = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return frozenset(pid for pid in numbers if _is_pgpool(pid))
+
+
+def _kill(number: signal.Signals) -> None:
+    for pid in _processes():
+        process.send(pid, number)
+
+
+def _forget_shared_memory(main: int | None) -> None:
+    """Give back the segments of a main process that was killed: they outlive it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]:
+            fields = line.split()
+            if int(fields[4]) == main:
+                process.run(("ipcrm", "-m", fields[1]), timeout_s=5.0)
+
+
+def children() -> tuple[int, ...]:
+    """The processes that serve clients. What else there is treats SIGUSR2 in its own way."""
+    main = main()
+    if main is None:
+        return ()
+    others = ("PCP", "worker process", "health check", "logger")
+    found = []
+    with contextlib.suppress(OSError):
+        for word in Path(f"/proc/{main}/task/{main}/children").read_text().split():
+            title = " ".join(process.program_of(int(word)))
+            if title.startswith("pgpool: ") and not any(other in title for other in others):
+                found.append(int(word))
+    return tuple(found)

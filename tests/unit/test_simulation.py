@@ -1,0 +1,223 @@
+"""Every operation against a model of the nodes, cut off anywhere, and run again (DESIGN section 4).
+
+The rules are checked by the model at each moment: one writer, nothing acknowledged lost, nothing
+deleted. PGHA_NIGHTLY=1 tries forty times as many histories.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pgha.operations import promotion
+from pgha.topology import Topology
+from tests.unit.builders import three_data_nodes, two_and_a_witness, two_nodes
+from tests.unit.model import MUTATIONS, Broken, Model
+from tests.unit.simulation import (
+    CUT,
+    DONE,
+    FAULTS,
+    REFUSED,
+    Command,
+    Result,
+    clone,
+    follow_the_advice,
+    is_settled,
+    reached,
+    run,
+)
+
+NIGHTLY = os.environ.get("PGHA_NIGHTLY") == "1"
+MANY = settings(
+    max_examples=12_000 if NIGHTLY else 300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+
+CLUSTERS = {
+    "two nodes and a witness": two_and_a_witness(),
+    "two nodes": two_nodes(),
+    "three data nodes": three_data_nodes(),
+}
+MODES = ("operator", "verb", "node")
+COMMANDS = (
+    Command("start"),
+    Command("stop"),
+    Command("failover"),
+    Command("failover", force=True),
+    Command("failover", "node-0"),
+    Command("failover", "node-1"),
+    Command("failback"),
+    Command("recovery"),
+    Command("recovery", "node-0"),
+    Command("recovery", "node-1"),
+    Command("recovery", "node-1", force=True),
+    Command("recovery", "node-0", force=True),
+)
+Event = tuple[str, str] | tuple[Command, str, int]
+
+events = st.one_of(
+    st.tuples(st.sampled_from(sorted(FAULTS)), st.sampled_from(("node-0", "node-1", "node-2"))),
+    st.tuples(st.sampled_from(COMMANDS), st.sampled_from(MODES), st.integers(0, 45)),
+)
+histories = st.lists(events, max_size=5)
+# The cluster with a witness is what most people have.
+clusters = st.sampled_from(("two nodes and a witness", *CLUSTERS))
+
+
+def after(topology: Topology, seed: int, history: list[Event], *mutations: str) -> Model:
+    """A cluster that was healthy before all this happened to it."""
+    model = Model.healthy(topology, seed, frozenset(mutations))
+    for event in history:
+        if isinstance(event[0], str):
+            if event[1] in topology.names:
+                FAULTS[event[0]](model, str(event[1]))
+        else:
+            command, model.mode, model.cut_at = event  # type: ignore[misc]
+            run(model, command)
+            model.cut_at = None
+        model.tick()
+    return model
+
+
+def cut_off(model: Model, command: Command, mode: str, at: int) -> Result:
+    """The command, cut off at this point, if it gets there."""
+    model.mode, model.cut_at = mode, at
+    result = run(model, command)
+    model.cut_at = None
+    return result
+
+
+def finish(model: Model, command: Command, first: Result) -> None:
+    """The same command again, after the operator's process died in the first run."""
+    assert first.plan is not None
+    again = run(model, command)
+    if again.ending == REFUSED and command.node is None and not reached(model, command, first.plan):
+        return  # all was done: without a goal, this is the wish for another move
+    if again.ending != DONE or again.plan is None:
+        raise Broken(f"{command} again: {again.ending} {again.message}")
+    problem = reached(model, command, again.plan)
+    if problem:
+        raise Broken(f"{command} again: {again.plan.titles}, but {problem}")
+
+
+def everybody_is_back(model: Model) -> None:
+    for node in model.nodes.values():
+        node.reachable = True
+
+
+@MANY
+@given(clusters, st.integers(0, 2**16), histories, st.sampled_from(COMMANDS))
+def test_a_command_reaches_its_goal_and_has_nothing_to_do_the_second_time(
+    name: str, seed: int, history: list[Event], command: Command
+) -> None:
+    model = after(CLUSTERS[name], seed, history)
+    if command.node not in (None, *model.nodes):
+        return
+    result = run(model, command)
+    if result.ending == DONE and result.plan is not None:
+        assert reached(model, command, result.plan) == ""
+        assert result.plan.notes or is_settled(model, command)
+
+
+@MANY
+@given(clusters, st.integers(0, 2**16), histories, st.sampled_from(COMMANDS), st.integers(0, 45))
+def test_a_command_whose_operator_dies_anywhere_is_finished_by_the_same_command(
+    name: str, seed: int, history: list[Event], command: Command, at: int
+) -> None:
+    model = after(CLUSTERS[name], seed, history)
+    whole = run(clone(model), command)
+    first = cut_off(model, command, "operator", at)
+    if whole.ending == DONE and first.ending == CUT:
+        finish(model, command, first)
+
+
+@MANY
+@given(
+    clusters,
+    st.integers(0, 2**16),
+    histories,
+    st.sampled_from(COMMANDS),
+    st.sampled_from(MODES),
+    st.integers(0, 45),
+)
+def test_what_errors_and_status_advise_leads_to_health(
+    name: str, seed: int, history: list[Event], command: Command, mode: str, at: int
+) -> None:
+    model = after(CLUSTERS[name], seed, history)
+    cut_off(model, command, mode, at)
+    everybody_is_back(model)
+    follow_the_advice(model, command)
+
+
+BEFORE: dict[str, list[Event]] = {
+    "healthy": [],
+    "the primary was killed": [("kill", "node-0")],
+    "the primary's PostgreSQL is dead": [("kill_postgres", "node-0")],
+    "the primary cannot be reached": [("lose_touch", "node-0")],
+    "the standby lags": [("lag", "node-1")],
+    "the standby was killed": [("kill", "node-1")],
+    "all were killed": [("kill", "node-0"), ("kill", "node-1"), ("kill", "node-2")],
+    "the old primary is back": [
+        ("kill", "node-0"),
+        (Command("failover", "node-1"), "operator", 99),
+        ("come_back", "node-0"),
+    ],
+    "stopped": [(Command("stop"), "operator", 99)],
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("before", BEFORE)
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda c: f"{c.name}-{c.node}-{c.force}")
+def test_every_cut_of_every_command(command: Command, before: str, mode: str) -> None:
+    for seed in range(12 if NIGHTLY else 1):
+        start = after(CLUSTERS["two nodes and a witness"], seed, BEFORE[before])
+        whole = run(clone(start), command)
+        at, first = 0, None
+        while first is None or first.ending == CUT or (mode == "node" and at < 12):
+            model = clone(start)
+            first = cut_off(model, command, mode, at)
+            if mode == "operator" and first.ending == CUT and whole.ending == DONE:
+                finish(model, command, first)
+            everybody_is_back(model)
+            follow_the_advice(model, command)
+            at += 1
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_the_simulation_finds_what_breaks_a_rule(
+    mutation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A test that finds nothing in broken verbs and plans would prove nothing about whole ones."""
+    if mutation == "promotion without a majority":
+        monkeypatch.setattr(promotion, "_what_may_be_lost", lambda *_: "")
+    found = hunt(mutation)
+    assert found.startswith("rule"), f"{mutation}: {found or 'nothing was found'}"
+
+
+def hunt(mutation: str) -> str:
+    """The first broken rule in a thousand or so histories with this mutation."""
+    for seed in range(4000):
+        chance = random.Random(seed)
+        history: list[Event] = []
+        for _ in range(chance.randrange(1, 6)):
+            if chance.random() < 0.6:
+                history.append((chance.choice(sorted(FAULTS)), f"node-{chance.randrange(3)}"))
+            else:
+                history.append(
+                    (chance.choice(COMMANDS), chance.choice(MODES), chance.randrange(45))
+                )
+        try:
+            model = after(CLUSTERS["two nodes and a witness"], seed, history, mutation)
+            run(model, chance.choice(COMMANDS))
+            everybody_is_back(model)
+            run(model, Command("recovery"))
+        except Broken as error:
+            if str(error).startswith("rule"):
+                return f"{error}"
+    return ""
