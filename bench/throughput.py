@@ -191,7 +191,7 @@ def _measure(bench: Bench, options: argparse.Namespace) -> dict[str, dict[str, l
     rows = [direct] if "direct" in options.rows else []
     if "door" in options.rows:
         rows.append(Row("door", node.name, settings.pgpool_port))
-    bench.sql(node.container, f"DROP DATABASE IF EXISTS {DATABASE}")
+    bench.sql(node.container, f"DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")
     bench.sql(node.container, f"CREATE DATABASE {DATABASE}")
     try:
         _fill(bench, direct, options.scale)
@@ -199,11 +199,13 @@ def _measure(bench: Bench, options: argparse.Namespace) -> dict[str, dict[str, l
             alone = _alone(bench)
             rows.insert(0, alone)
             _fill(bench, alone, options.scale)
-        rows += [_variant(bench, number, text) for number, text in enumerate(options.pgpool_set)]
         results: dict[str, dict[str, list[float]]] = {}
         for number in range(options.runs):
             for row in rows:
                 _round(bench, row, options, results, number)
+            for text in options.pgpool_set:
+                with _variant(bench, text) as row:
+                    _round(bench, row, options, results, number)
             if "classic" in options.rows:
                 with _classical(bench):
                     classic = Row("classic", direct.host, direct.port)
@@ -266,9 +268,13 @@ def _alone(bench: Bench) -> Row:
     return row
 
 
-def _variant(bench: Bench, number: int, text: str) -> Row:
-    """A Pgpool-II beside the primary: the cluster's configuration with other lines."""
-    name, node = bench.container(f"door-{number}"), bench.primary
+@contextlib.contextmanager
+def _variant(bench: Bench, text: str) -> Iterator[Row]:
+    """A Pgpool-II beside the primary: the cluster's configuration with other lines.
+
+    One at a time: each keeps num_init_children connections, and max_connections has room for one.
+    """
+    name, node = bench.container("door"), bench.primary
     bench.inside(name, "mkdir", "-p", "/var/run/postgresql")
     files = (pgpool.HBA_FILE, pgpool.PCP_FILE, pgpool.PASSWD_FILE, pgpool.KEY_FILE)
     for path in files:
@@ -290,8 +296,11 @@ def _variant(bench: Bench, number: int, text: str) -> Row:
         command = exec_in(bench.client, Command(ready, user="postgres"))
         return bench.host.run(command, timeout_s=10.0, check=False).status == 0
 
-    wait_until(answers, timeout_s=20.0, what=f"Pgpool-II with {text} answers")
-    return row
+    try:
+        wait_until(answers, timeout_s=20.0, what=f"Pgpool-II with {text} answers")
+        yield row
+    finally:
+        bench.docker("rm", "--force", "--volumes", name, check=False)
 
 
 @contextlib.contextmanager

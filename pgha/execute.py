@@ -113,11 +113,13 @@ def _run_stage(
         if not step.needs.holds(state):
             raise Failed(f"«{step.title}» needs that {step.needs.words}, and that is not so.")
     begun = world.now()
-    if len(stage) == 1:
-        listener.started(stage[0])
-        answers = {stage[0].title: world.act(stage[0], state)}
+    due = tuple(s for s in stage if not (s.if_needed and s.ensures.holds(state)))
+    for step in stage:
+        listener.started(step)
+    if len(due) == 1:
+        answers = {due[0].title: world.act(due[0], state)}
     else:
-        answers = _act_at_once(stage, state, world, listener)
+        answers = _act_at_once(due, state, world)
     state = state.with_nodes(*(node for node in answers.values() if node is not None))
     finished = []
     for step in stage:
@@ -127,14 +129,12 @@ def _run_stage(
     return state, finished
 
 
-def _act_at_once(
-    stage: Stage, state: ClusterState, world: World, listener: Listener
-) -> dict[str, NodeState | None]:
+def _act_at_once(stage: Stage, state: ClusterState, world: World) -> dict[str, NodeState | None]:
     def job(step: Step) -> Callable[[], NodeState | None]:
         return lambda: world.act(step, state)
 
-    for step in stage:
-        listener.started(step)
+    if not stage:
+        return {}
     limit_s = max(step.action.timeout_s for step in stage) + 5.0
     answers = world.at_once({step.title: job(step) for step in stage}, timeout_s=limit_s)
     failures = [answer for answer in answers.values() if isinstance(answer, PghaError)]

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import jinja2
-
 from pgha.errors import Refused
+from pgha.templating import render
 
 BASE_NAME = "pgha-base"
 BUILD_LABEL = "io.pgha.build"
@@ -116,7 +115,7 @@ def base_suite(settings: ImageSettings) -> str:
 def build_inputs(settings: ImageSettings, node_files: Mapping[str, bytes]) -> Build:
     """What the image is built from. node_files: path below the package `pgha` → content."""
     base, apt_file = base_name(settings), _apt_file(settings.apt_source)
-    dockerfile = _render(
+    dockerfile = render(
         "Dockerfile.j2",
         base=base,
         version=settings.postgres_version,
@@ -148,24 +147,6 @@ def _apt_file(source: str) -> File | None:
     """Where apt reads it; for root's eyes only, since a private source may name a password."""
     line = source.strip()
     return File("apt/pgha.list", f"{line}\n".encode(), 0o600) if line else None
-
-
-def _render(template: str, **values: str | int | bool) -> str:
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    return environment.from_string(_template(template)).render(values)
-
-
-def _template(name: str) -> str:
-    """An installed package has templates/ within it, a checkout beside it."""
-    package = Path(__file__).parent
-    inside = package / "templates" / name
-    place = inside if inside.is_file() else package.parent / "templates" / name
-    return place.read_text(encoding="utf-8")
 
 
 def _tar(files: tuple[File, ...]) -> bytes:

@@ -101,6 +101,7 @@ class Step:
     """One thing to do: what it needs to be true, what it does, what is true afterwards.
 
     timeout_s: how long `ensures` may take to become true once the action is done.
+    if_needed: it is passed over where that is true already when its turn comes.
     """
 
     title: str
@@ -109,6 +110,7 @@ class Step:
     action: Action
     ensures: Condition
     timeout_s: float = 30.0
+    if_needed: bool = False
 
     def commands(self, state: ClusterState | None = None) -> tuple[Command, ...]:
         if isinstance(self.action, Verb):

@@ -260,8 +260,11 @@ def caught_up(name: str, other: str) -> Condition:
     there is nothing to catch up with, and `vote` fails on a node whose WAL cannot be read."""
 
     def test(state: ClusterState) -> bool:
-        mine, theirs = state.node(name).position, state.node(other).position
-        return mine is not None and (theirs is None or mine >= theirs)
+        mine, theirs = state.node(name), state.node(other)
+        if mine.position is None or theirs.position is None:
+            return mine.position is not None
+        # A later timeline goes before a higher LSN, as in Raft a term before an index.
+        return (mine.timeline or 0, mine.position) >= (theirs.timeline or 0, theirs.position)
 
     return Condition(f"{name} has all the WAL of {other}", (name, other), test)
 

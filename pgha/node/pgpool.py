@@ -61,7 +61,9 @@ def start() -> None:
 
 def stop() -> None:
     """End Pgpool-II and every session through it; nothing of it is left."""
-    settings = _settings()
+    settings: dict[str, str] = {}
+    with contextlib.suppress(Failed):  # a node that was never configured has none to stop
+        settings = _settings()
     pgpool_process.stop((settings.get("port", ""), settings.get("pcp_port", "")))
 
 
@@ -95,7 +97,7 @@ def steer(primary: str, up: Sequence[str]) -> tuple[Backend, ...]:
 
 
 def door_user_set(name: str, password: str) -> None:
-    """Pgpool-II knows the role's password from the next connection on; the role is anew or known.
+    """Pgpool-II knows the role's password from the next connection on, instead of an older one.
 
     Raises Refused for a name or a password that does not work through Pgpool-II.
     """
@@ -141,7 +143,7 @@ def _restart(primary: int, count: int) -> None:
 def _wait_for_answer() -> None:
     def look() -> tuple[bool | None, str]:
         try:
-            _backends(PCP_S, pgpool_process.main())
+            _backends(PCP_S)
         except Failed as error:
             return None, error.message
         return True, ""
@@ -173,10 +175,8 @@ def _control(command: Command, within_s: float) -> str:
         time.sleep(0.01)
 
 
-def _backends(within_s: float, main: int | None = -1) -> tuple[Backend, ...]:
+def _backends(within_s: float) -> tuple[Backend, ...]:
     settings = _settings()
-    if main is None:
-        raise Failed("pgpool-silent", "its main process does not run")
     command = commands.node_info(_pcp_user(), int(settings.get("pcp_port", commands.PCP_PORT)))
     try:
         return commands.parse_node_info(_control(command, within_s), commands.names_in(settings))

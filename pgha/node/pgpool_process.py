@@ -12,11 +12,11 @@ from pgha.node import process
 STOP_S = 2.0
 
 
-def stop() -> None:
-    """End Pgpool-II and every session through it; nothing of it is left."""
-    written, main = _written(), main()
-    if main is not None:
-        process.send(main, signal.SIGINT)
+def stop(ports: tuple[str, ...]) -> None:
+    """End it and every session through it; nothing is left, its sockets at `ports` included."""
+    written, alive = _written(), main()
+    if alive is not None:
+        process.send(alive, signal.SIGINT)
     else:
         _kill(signal.SIGINT)
     if not process.holds_within(lambda: not _processes(), STOP_S):
@@ -64,24 +64,27 @@ def _kill(number: signal.Signals) -> None:
         process.send(pid, number)
 
 
-def _forget_shared_memory(main: int | None) -> None:
-    """Give back the segments of a main process that was killed: they outlive it."""
+def _forget_shared_memory(creator: int | None) -> None:
+    """Give back the segments of a main process that was killed: they outlive it.
+
+    Only what nobody is attached to: numbers come again, and PostgreSQL has a segment too.
+    """
     with contextlib.suppress(OSError):
         for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]:
             fields = line.split()
-            if int(fields[4]) == main:
+            if int(fields[4]) == creator and fields[6] == "0":
                 process.run(("ipcrm", "-m", fields[1]), timeout_s=5.0)
 
 
 def children() -> tuple[int, ...]:
     """The processes that serve clients. What else there is treats SIGUSR2 in its own way."""
-    main = main()
-    if main is None:
+    parent = main()
+    if parent is None:
         return ()
     others = ("PCP", "worker process", "health check", "logger")
     found = []
     with contextlib.suppress(OSError):
-        for word in Path(f"/proc/{main}/task/{main}/children").read_text().split():
+        for word in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
             title = " ".join(process.program_of(int(word)))
             if title.startswith("pgpool: ") and not any(other in title for other in others):
                 found.append(int(word))

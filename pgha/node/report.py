@@ -194,8 +194,8 @@ def _build(value: Any, kind: Any) -> Any:
             return tuple(_build(v, inner[0]) for v in value)
         return tuple(_build(v, k) for v, k in zip(value, inner, strict=True))
     if is_dataclass(kind):
-        hints = get_type_hints(kind)
-        return kind(
+        hints, make = get_type_hints(kind), typing.cast(Any, kind)
+        return make(
             **{
                 f.name: _build(value[f.name], hints[f.name])
                 for f in fields(kind)

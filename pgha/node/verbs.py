@@ -10,7 +10,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from pgha.node.report import to_json
 
 class Args:
     """A verb's arguments as text or JSON; every reader raises Failed("usage") for what is missing
-    or does not fit, and `rest` for what nobody asked for."""
+    or does not fit."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         self._values = dict(values)
@@ -66,17 +66,20 @@ class Args:
     def flag(self, key: str) -> bool:
         return str(self._values.pop(key, "false")).lower() in ("true", "1", "yes", "on")
 
-    def rest(self) -> None:
-        if self._values:
-            raise Failed("usage", f"Unknown arguments: {', '.join(sorted(self._values))}.")
+    def only(self, known: Sequence[str]) -> None:
+        """Refuse what nobody asks for, before anything is done: a misspelt `lsn` is not none."""
+        unknown = sorted(self._values.keys() - set(known))
+        if unknown:
+            raise Failed("usage", f"Unknown arguments: {', '.join(unknown)}.")
 
 
 @dataclass(frozen=True)
 class Verb:
-    """do: does it, gives a sentence. locks: it changes something. light: its report leaves out
-    Pgpool-II and the disks, since clients wait for it."""
+    """do: does it, gives a sentence. takes: its arguments' names. locks: it changes something.
+    light: its report leaves out Pgpool-II and the disks, since clients wait for it."""
 
     do: Callable[[Args], str]
+    takes: str = ""
     locks: bool = True
     light: bool = False
 
@@ -204,27 +207,27 @@ def _prepare(args: Args) -> str:
 
 VERBS: Mapping[str, Verb] = {
     "probe": Verb(lambda args: "", locks=False),
-    "initdb": Verb(_initdb),
-    "serve": Verb(_serve, light=True),
-    "follow": Verb(_follow, light=True),
-    "fence": Verb(_fence, light=True),
-    "vote": Verb(_vote, light=True),
+    "initdb": Verb(_initdb, "superuser replication"),
+    "serve": Verb(_serve, "term voters", light=True),
+    "follow": Verb(_follow, "upstream term timeout_s", light=True),
+    "fence": Verb(_fence, "reason to checkpoint_s kill_after_s", light=True),
+    "vote": Verb(_vote, "term", light=True),
     "stand_by": Verb(lambda args: following.stand_by(state.read_node()), light=True),
-    "fetch": Verb(_fetch, light=True),
-    "promote": Verb(_promote, light=True),
-    "rewind": Verb(_rewind),
-    "copy": Verb(_copy),
-    "admit": Verb(_admit, light=True),
-    "steer": Verb(_steer),
-    "halt": Verb(_halt),
+    "fetch": Verb(_fetch, "source", light=True),
+    "promote": Verb(_promote, "term lsn voters", light=True),
+    "rewind": Verb(_rewind, "upstream check"),
+    "copy": Verb(_copy, "upstream"),
+    "admit": Verb(_admit, "node", light=True),
+    "steer": Verb(_steer, "primary up"),
+    "halt": Verb(_halt, "services reason"),
     "tend": Verb(lambda args: tend.tend(state.read_node()), light=True),
     "shutdown": Verb(lambda args: tend.shutdown(state.read_node(), 100.0), locks=False, light=True),
-    "sql_user_create": Verb(_user_create, locks=False, light=True),
-    "sql_user_password": Verb(_user_password, locks=False, light=True),
-    "sql_user_check": Verb(_user_check, locks=False, light=True),
-    "sql_user_delete": Verb(_user_delete, locks=False, light=True),
-    "door_user_set": Verb(_door_user_set),
-    "door_user_drop": Verb(_door_user_drop),
+    "sql_user_create": Verb(_user_create, "name password", locks=False, light=True),
+    "sql_user_password": Verb(_user_password, "name password", locks=False, light=True),
+    "sql_user_check": Verb(_user_check, "name expect", locks=False, light=True),
+    "sql_user_delete": Verb(_user_delete, "name", locks=False, light=True),
+    "door_user_set": Verb(_door_user_set, "name password"),
+    "door_user_drop": Verb(_door_user_drop, "name"),
     "complete": Verb(lambda args: prepare.complete()),
 }
 # These answer with something else than a report, and run where no node is yet.
@@ -249,9 +252,9 @@ def run(name: str, values: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
     answer: dict[str, Any]
     code = 0
     try:
+        args.only(verb.takes.split())
         with locked(name) if verb.locks else contextlib.nullcontext():
             answer = {"ok": True, "did": verb.do(args)}
-            args.rest()
     except VerbError as error:
         code, answer = error.exit_code, {"ok": False, "code": error.code, "error": error.message}
     except OSError as error:

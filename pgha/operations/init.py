@@ -9,7 +9,7 @@ from pgha.commands.base import Command, Secret
 from pgha.errors import Refused
 from pgha.keys import Birth
 from pgha.limits import COPY_S, DOCKER_S, INITDB_S, PROMOTE_S
-from pgha.operations.obstacles import cut_off, obstacles
+from pgha.operations.obstacles import cut_off, in_words, obstacles
 from pgha.operations.provision import CLUSTER_LABEL, Provision
 from pgha.operations.settle import follow, steer
 from pgha.plan import Plan, Run, Step, stages, verb
@@ -38,7 +38,6 @@ def init(
     primary = topology.node(topology.home)
     others = topology.others(primary.name)
     up = tuple(n.name for n in topology.data_nodes)
-    aside = [path for paths in moved.values() for path in paths]
     return Plan(
         f"Make the cluster {topology.cluster}: {', '.join(topology.names)}",
         stages(
@@ -52,16 +51,24 @@ def init(
             tuple(steer(n.name, primary.name, up) for n in topology.nodes),
             tuple(_complete(n) for n in topology.nodes),
         ),
-        notes=tuple(f"What was there is moved to {path}/aside/{birth.stamp}." for path in aside),
+        notes=tuple(
+            f"What {name} had is in aside/{birth.stamp} of {in_words(paths)}."
+            for name, paths in moved.items()
+            if paths
+        ),
     )
 
 
 def _refusal(found: tuple[str, ...], force: bool) -> Refused:
-    running = any(line.endswith("inv stop") for line in found)
-    data = any(line.endswith(("is not empty.", "exists, stopped.")) for line in found)
-    remedy = "inv stop" if running else "inv init -f" if data and not force else ""
-    if any(line.endswith("inv build") for line in found):
+    def any_ends(*ends: str) -> bool:
+        return any(line.endswith(ends) for line in found)
+
+    if any_ends("inv build"):
         remedy = "inv build"
+    elif any_ends("inv stop"):
+        remedy = "inv stop"
+    else:
+        remedy = "" if force else "inv init -f"
     count = "One thing is" if len(found) == 1 else f"{len(found)} things are"
     return Refused(
         f"{count} in the way of a new cluster; nothing was changed.", next=remedy, details=found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os.path
 from collections.abc import Iterator
 
 from pgha.operations.provision import Provision
@@ -38,6 +39,16 @@ def cut_off(site: Site, node: Node) -> bool:
     """Whether an earlier `init` got as far as this node and not to its end: its leavings are ours."""
     volume = site.of(node).volume(node.volumes.etc_pgpool)
     return volume is not None and volume.initialising
+
+
+def in_words(paths: tuple[str, ...]) -> str:
+    """Directories as people read them: their common parent once."""
+    if len(paths) == 1:
+        return paths[0]
+    above = os.path.commonpath(paths)
+    if above == "/":
+        return ", ".join(paths)
+    return f"{', '.join(os.path.relpath(path, above) for path in paths)} in {above}"
 
 
 def _of_host(facts: HostFacts, provision: Provision) -> Iterator[str]:
@@ -93,19 +104,19 @@ def _of_container(
 
 
 def _of_volumes(facts: HostFacts, node: Node, force: bool) -> Iterator[str]:
-    for path in node.volumes.all():
-        volume = facts.volume(path)
-        if volume is None:
-            continue
+    volumes = [v for v in map(facts.volume, node.volumes.all()) if v is not None]
+    for volume in volumes:
         if volume.problem:
-            yield f"{node.name}: {path} on {facts.name}: {volume.problem}."
-        elif volume.entries and not force and not cut_off(Site((facts,)), node):
-            yield f"{node.name}: {path} on {facts.name} is not empty."
-        is_data = path == node.volumes.postgres_data
+            yield f"{node.name}: {volume.path} on {facts.name}: {volume.problem}."
+    held = tuple(v.path for v in volumes if v.entries)
+    if held and not force and not cut_off(Site((facts,)), node):
+        yield f"{node.name} has data on {facts.name}: {in_words(held)}."
+    for volume in volumes:
+        is_data = volume.path == node.volumes.postgres_data
         wanted = DATA_FREE_BYTES if is_data else OTHER_FREE_BYTES
         if volume.free_bytes < wanted:
             megabytes = volume.free_bytes // (1024 * 1024)
             yield (
-                f"{node.name}: {megabytes} MB are free at {path} on {facts.name}, "
+                f"{node.name}: {megabytes} MB are free at {volume.path} on {facts.name}, "
                 f"{wanted // (1024 * 1024)} MB are needed."
             )

@@ -335,10 +335,12 @@ def _stand_by(name: str, term: int) -> Step:
 
 
 def _fetch(heir: str, source: str, term: int) -> Step:
+    """The votes have told where each log ends: often there is nothing to fetch."""
     return Step(
         f"Fetch what {source} has beyond {heir}",
         heir,
         pledged(heir, term) & pledged(source, term),
         verb("fetch", source=source, timeout_s=FETCH_S),
         caught_up(heir, source),
+        if_needed=True,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pgha.commands import docker
-from pgha.commands.base import Command
+from pgha.commands.base import Command, Stdin
 from pgha.limits import DOCKER_S
 from pgha.plan import Run, Step
 from pgha.state import Condition, ContainerStatus, anything

@@ -111,8 +111,10 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    yield Desk(tmp_path)
+    for name in ("default", "prod"):
+        Path(f"/tmp/pgha-traps-{os.getpid()}-{name}.lock").unlink(missing_ok=True)
 
 
 def refused_as_usage(done: subprocess.CompletedProcess[str], *said: str) -> None:

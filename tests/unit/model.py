@@ -1,11 +1,11 @@
 """A model of the nodes that implements `execute.World`: WAL, durable words, containers, doors.
 
-It follows pgha/node closely: each verb is a generator that yields between its durable effects, so that
-a run can be cut there. What it says about PostgreSQL is pessimistic: a follower counts for the quorum
-by its position alone, whatever its log holds.
+It follows pgha/node closely: each verb is a generator that yields between its durable effects, so
+that a run can be cut there. What it says about PostgreSQL is pessimistic: a follower counts for the
+quorum by its position alone, whatever its log holds.
 
-WAL is a list of entries (timeline, number); a promotion and a shutdown write one too. The LSN is the
-number of entries. An entry that a client was told about is in `acknowledged`.
+WAL is a list of entries (timeline, number); a promotion and a shutdown write one too. The LSN is
+the number of entries. An entry that a client was told about is in `acknowledged`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 from pgha.commands.lsn import is_beginning_of, parse_lsn
 from pgha.errors import Failed, PghaError, Unreachable
@@ -35,16 +36,6 @@ from pgha.topology import Kind, Topology
 Entry = tuple[int, int]
 Log = tuple[Entry, ...]
 
-MUTATIONS = (
-    "promote without the LSN check",
-    "fence that stops nothing",
-    "follow without the divergence check",
-    "vote that does not stop the receiver",
-    "serve that ignores terms",
-    "promotion without a majority",
-    "fetch that brings nothing",
-)
-
 
 class Cut(Exception):
     """The operator's process died here."""
@@ -65,7 +56,7 @@ def timeline_of(log: Log) -> int:
 def history_of(log: Log) -> tuple[tuple[int, int], ...]:
     """(timeline, LSN where it was left), oldest first, the last timeline left out."""
     found: list[tuple[int, int]] = []
-    for at, (before, after) in enumerate(zip(log, log[1:], strict=False)):
+    for at, (before, after) in enumerate(pairwise(log)):
         if before[0] != after[0]:
             found.append((before[0], at + 1))
     return tuple(found)
@@ -77,7 +68,7 @@ class ModelNode:
 
     name: str
     kind: Kind
-    assignment: Assignment = Assignment()
+    assignment: Assignment = field(default_factory=Assignment)
     log: Log = ()
     has_data: bool = True
     standby_signal: bool = True
@@ -131,9 +122,13 @@ class ModelNode:
 
 
 class Model:
-    """The World of a simulation. cut_at: how many more cut points are passed; then `mode` happens:
-    `operator` (its process dies, the verb goes on to its end), `verb` (the verb dies, the node lives),
-    `node` (the container is killed)."""
+    """The World of a simulation.
+
+    mutations: what the verbs of these nodes do wrong, to see that it is found out.
+    cut_at: how many more cut points are passed; then `mode` happens: `operator` (its process dies,
+    the verb goes on to its end), `verb` (the verb dies, the node lives), `node` (the container is
+    killed).
+    """
 
     def __init__(
         self, topology: Topology, seed: int = 0, mutations: frozenset[str] = frozenset()
@@ -146,7 +141,6 @@ class Model:
         self.clock = 0.0
         self.cut_at: int | None = None
         self.mode = "operator"
-        self.titles: list[str] = []
         self.observations = 0
         self._numbers = 0
         self._by_container = {n.container: n.name for n in topology.nodes}
@@ -194,7 +188,6 @@ class Model:
         self.tick()
         node = self.nodes[step.node]
         self._point(node)
-        self.titles.append(step.title)
         if not node.reachable:
             raise Unreachable(f"{node.name} does not answer.")
         if isinstance(step.action, Run):
@@ -341,7 +334,7 @@ class Model:
         node.append(((max(timeline_of(node.log), 1), self._number()),))
 
     def write(self) -> None:
-        """Clients write wherever they can; some followers get it, and some writes are acknowledged."""
+        """Clients write wherever they can; some followers get it, some writes are acknowledged."""
         for node in self.nodes.values():
             if not node.is_primary or len(node.log) > 400:
                 continue
@@ -363,6 +356,9 @@ class Model:
             if entry[0] != own or entry in self.acknowledged:
                 break
             self.acknowledged.add(entry)
+            on_disk = [n for n in self.nodes.values() if entry in n.log]
+            if len(on_disk) <= needed:
+                raise Broken(f"rule 2: {entry} was acknowledged and is on {len(on_disk)} disks")
 
     # --- the rules -------------------------------------------------------------------------------
 
@@ -447,9 +443,9 @@ class Model:
 
     def _verb_serve(self, node: ModelNode, args: dict[str, str]) -> Iterator[None]:
         term = int(args["term"])
-        if "serve that ignores terms" not in self.mutations:
-            if node.assignment.term > term or timeline_of(node.log) > term:
-                raise VerbFailed(f"{node.name} knows of a later term.")
+        passed_over = node.assignment.term > term or timeline_of(node.log) > term
+        if passed_over and "serve ignores terms" not in self.mutations:
+            raise VerbFailed(f"{node.name} knows of a later term.")
         if not node.is_primary and (node.runs or not node.was_primary or not node.has_data):
             raise VerbFailed(f"{node.name}'s data was no primary's last.")
         node.change(
@@ -491,7 +487,7 @@ class Model:
             if node.runs and node.conf_upstream != source:
                 node.conf_upstream = None
             yield
-            checked = "follow without the divergence check" not in self.mutations
+            checked = "follow checks nothing" not in self.mutations
             if checked and not self._is_beginning(node, upstream):
                 raise VerbFailed(f"{node.name} has diverged from {source}.")
             node.change(**told)
@@ -510,7 +506,7 @@ class Model:
             upstream=args.get("to"),
             position=node.assignment.position if node.assignment.role is Role.FENCED else None,
         )
-        if "fence that stops nothing" in self.mutations:
+        if "fence stops nothing" in self.mutations:
             node.change(position=len(node.log))
             return
         yield
@@ -524,7 +520,7 @@ class Model:
         self._require_no_primary(node)
         if node.assignment.term >= term:
             raise VerbFailed(f"{node.name} knows of term {node.assignment.term}.")
-        if "vote that does not stop the receiver" not in self.mutations:
+        if "vote goes on receiving" not in self.mutations:
             node.receives, node.conf_upstream = False, None
             yield
             node.change(term=term, upstream=None)
@@ -553,7 +549,7 @@ class Model:
             return
         if source.log[: len(node.log)] != node.log:
             raise VerbFailed(f"WAL on {node.name} is no beginning of that of {source.name}.")
-        if "fetch that brings nothing" not in self.mutations:
+        if "fetch brings nothing" not in self.mutations:
             node.append(source.log[len(node.log) :])
 
     def _verb_promote(self, node: ModelNode, args: dict[str, str]) -> Iterator[None]:
@@ -564,7 +560,7 @@ class Model:
             raise VerbFailed(f"{node.name} knows of a later term.")
         if not node.runs or not node.recovery:
             raise VerbFailed(f"{node.name} runs no standby.")
-        if len(node.log) < lsn and "promote without the LSN check" not in self.mutations:
+        if len(node.log) < lsn and "promote ignores the LSN" not in self.mutations:
             raise VerbFailed(f"{node.name} is behind.")
         node.change(
             term=term,

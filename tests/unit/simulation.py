@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pgha.errors import PghaError, Refused
-from pgha.execute import Listener, execute
+from pgha.execute import Listener, StepDone, execute
 from pgha.operations.failover import failback, failover
 from pgha.operations.recovery import recovery
 from pgha.operations.startstop import start, stop
@@ -50,6 +50,16 @@ class Result:
     next: str = ""
 
 
+class Recorder(Listener):
+    """The titles of the steps that were done: a dry run names the same."""
+
+    def __init__(self) -> None:
+        self.titles: list[str] = []
+
+    def finished(self, done: StepDone) -> None:
+        self.titles.append(done.step.title)
+
+
 def run(model: Model, command: Command) -> Result:
     """Run it to its end, or to the cut that the model was told. Raises Broken."""
     try:
@@ -59,15 +69,15 @@ def run(model: Model, command: Command) -> Result:
         return Result(REFUSED, None, error.message, error.next)
     if plan.loses:
         accept_losses(model)
-    model.titles.clear()
+    recorder = Recorder()
     try:
-        execute(plan, state, model, Listener())
+        execute(plan, state, model, recorder)
     except Cut:
         return Result(CUT, plan)
     except PghaError as error:
         return Result(FAILED, plan, error.message, error.next)
-    if sorted(model.titles) != sorted(plan.titles):
-        raise Broken(f"{plan.titles} were planned, {model.titles} were done")
+    if tuple(recorder.titles) != plan.titles:
+        raise Broken(f"{plan.titles} were planned, {recorder.titles} were done")
     model.tick()
     return Result(DONE, plan)
 
