@@ -217,19 +217,29 @@ class Cluster:
         confirm: Confirm | None = None,
     ) -> Outcome:
         """Observe, plan, ask, act, verify; under the lock, unless nothing is going to be changed."""
+        from pgha.counting import Counting
         from pgha.execute import Outcome, execute
+        from pgha.nodes import VerbError
 
         world = self._open()
         with contextlib.nullcontext() if dry_run else self._locked(command):
             state = world.whole(rest=rest)
+            _require_a_host(state)
             plan = operation(state)
             if dry_run or not plan.stages:
                 return Outcome(plan, (), state, 0.0)
             if plan.loses and not (confirm and confirm(plan)):
                 raise Refused(f"{plan.loses} It was not confirmed: nothing was changed.")
-            listener = self._listening()
+            listener = Counting(self._listening())
             listener.planned(plan)
-            outcome = execute(plan, state, world, listener)
+            try:
+                outcome = execute(plan, state, world, listener)
+            except VerbError as error:
+                if error.refused and listener.untouched:
+                    raise Refused(
+                        f"{error.message} Nothing was changed.", next=error.next
+                    ) from error
+                raise
             final = outcome.state.with_nodes(*world.observe())
             return Outcome(plan, outcome.done, final, outcome.seconds)
 
@@ -239,8 +249,9 @@ class Cluster:
         from pgha.world import RealWorld
 
         if self._world is None:
-            self._reach = Reach(self.settings, self.topology, self._observer or unobserved)
-            self._world = RealWorld(self._reach, self._provision(), self.by)
+            observer = self._observer or unobserved
+            self._reach = Reach(self.settings, self.topology, observer)
+            self._world = RealWorld(self._reach, self._provision(), self.by, observer)
         return self._world
 
     def _provision(self) -> Provision:
@@ -269,6 +280,22 @@ class Cluster:
             if len(silent) == len(hosts):
                 raise silent[0]
             yield
+
+
+def _require_a_host(state: ClusterState) -> None:
+    """Raise Refused where no host tells anything: nothing could be planned but by guessing."""
+    from pgha.state import ContainerStatus
+
+    if any(node.container is not ContainerStatus.UNKNOWN for node in state.nodes):
+        return
+    reasons = tuple(dict.fromkeys(node.error for node in state.nodes if node.error))
+    if len(reasons) == 1:
+        raise Refused(f"{reasons[0].rstrip('.')}; nothing was changed.", next="inv status")
+    raise Refused(
+        "No host tells anything about the cluster; nothing was changed.",
+        next="inv status",
+        details=reasons,
+    )
 
 
 def _who() -> str:

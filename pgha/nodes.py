@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pgha.commands.base import Command, Secret
-from pgha.errors import CommandFailed, Failed, Unreachable
+from pgha.errors import CommandFailed, Failed, Refused, Unreachable
+from pgha.hosts import Observer, unobserved
 from pgha.node.report import Report, from_json
 from pgha.remote import Reach, Session
 
@@ -22,10 +23,14 @@ class Answer:
 
 
 class Nodes:
-    """The verbs of all nodes of a cluster. Thread-safe; one verb at a time on a node's session."""
+    """The verbs of all nodes of a cluster. Thread-safe; one verb at a time on a node's session.
 
-    def __init__(self, reach: Reach) -> None:
+    observer: told about each verb as the command that it is, secrets masked.
+    """
+
+    def __init__(self, reach: Reach, observer: Observer = unobserved) -> None:
         self._reach = reach
+        self._observer = observer
         self._sessions: dict[str, Session] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
@@ -47,10 +52,12 @@ class Nodes:
         hidden = {key: value.reveal() for key, value in (secrets or {}).items()}
         request = {"verb": verb, "args": {**args, **hidden}}
         with self._lock_of(node):
-            line = self._through_session(node, request, timeout_s)
+            words = (f"{key}={value}" for key, value in args.items())
+            self._observer(node, Command(("pgha-node", verb, *words), _masked(secrets)), None)
+            status, line = None, self._through_session(node, request, timeout_s)
             if line is None:
-                line = self._by_command(node, verb, args, secrets, timeout_s)
-        return _understood(node, verb, line)
+                status, line = self._by_command(node, verb, args, secrets, timeout_s)
+        return _understood(node, verb, line, status)
 
     def close(self) -> None:
         for session in self._sessions.values():
@@ -89,13 +96,11 @@ class Nodes:
         args: Mapping[str, str],
         secrets: Mapping[str, Secret] | None,
         timeout_s: float,
-    ) -> str:
-        stdin = None
-        if secrets:
-            stdin = Secret(json.dumps({k: v.reveal() for k, v in secrets.items()}))
+    ) -> tuple[int, str]:
         words = ("pgha-node", verb, *(f"{key}={value}" for key, value in args.items()))
         container = self._reach.container(node)
-        result = container.run(Command(words, stdin, "postgres"), timeout_s=timeout_s, check=False)
+        command = Command(words, _masked(secrets), "postgres")
+        result = container.run(command, timeout_s=timeout_s, check=False)
         if not result.stdout.strip():
             raise CommandFailed(
                 f"{node}: `pgha-node {verb}` ended with {result.status} and told nothing.",
@@ -103,10 +108,18 @@ class Nodes:
                 stderr=result.stderr,
                 details=tuple(result.stderr.strip().splitlines()[-3:]),
             )
-        return result.stdout
+        return result.status, result.stdout
 
 
-def _understood(node: str, verb: str, line: str) -> Answer:
+def _masked(secrets: Mapping[str, Secret] | None) -> Secret | None:
+    """Secrets as a command's standard input, which nobody is shown."""
+    if not secrets:
+        return None
+    return Secret(json.dumps({key: value.reveal() for key, value in secrets.items()}))
+
+
+def _understood(node: str, verb: str, line: str, status: int | None) -> Answer:
+    """status: the command's own; None: a session's line says it."""
     try:
         document = json.loads(line)
         report = from_json(document["report"]) if document.get("report") is not None else None
@@ -116,7 +129,8 @@ def _understood(node: str, verb: str, line: str) -> Answer:
         ) from error
     if document.get("ok") and report is not None:
         return Answer(str(document.get("did", "")), report)
-    raise VerbError(node, document, report)
+    refused = (document.get("exit") if status is None else status) == Refused.exit_code
+    raise VerbError(node, document, report, refused=refused)
 
 
 # What helps when a verb refuses, by its code.
@@ -133,12 +147,21 @@ NEXT = {
 class VerbError(Failed):
     """A verb refused or failed on a node. code: the verb's own; report: the node as it is now.
 
-    In the middle of a plan a refusal is a failure on the way (exit 1): something was done before.
+    refused: it changed nothing. In the middle of a plan that is a failure on the way all the same
+    (exit 1), since something was done before.
     """
 
-    def __init__(self, node: str, document: Mapping[str, object], report: Report | None) -> None:
+    def __init__(
+        self,
+        node: str,
+        document: Mapping[str, object],
+        report: Report | None,
+        *,
+        refused: bool = False,
+    ) -> None:
         self.code = str(document.get("code") or "failed")
         sentence = str(document.get("error") or "it failed without a reason")
         super().__init__(f"{node}: {sentence}", next=NEXT.get(self.code, "").format(node=node))
         self.node = node
         self.report = report
+        self.refused = refused

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pgha.at_once import at_once
 from pgha.commands import docker
 from pgha.commands.docker_answers import ContainerLine, parse_ps
-from pgha.errors import PghaError
+from pgha.errors import PghaError, Unreachable
+from pgha.hosts import NOT_FOUND
 from pgha.limits import AT_REST_S, ENGINE_S, OBSERVE_S, PROBE_S
 from pgha.node.report import Report, from_json
 from pgha.nodes import Nodes
@@ -65,9 +66,14 @@ def observe(
 
 
 def _containers(reach: Reach, topology: Topology, node: str) -> Mapping[str, ContainerLine]:
-    command = docker.ps({CLUSTER_LABEL: topology.cluster})
-    lines = parse_ps(reach.host(node).run(command, timeout_s=ENGINE_S).stdout)
-    return {line.name: line for line in lines}
+    host = reach.host(node)
+    told = host.run(docker.ps({CLUSTER_LABEL: topology.cluster}), timeout_s=ENGINE_S, check=False)
+    if told.status == NOT_FOUND:
+        raise Unreachable(f"There is no docker program on {host.name}.")
+    if told.status != 0:
+        why = " ".join(told.stderr.split())
+        raise Unreachable(f"No Docker engine answers on {host.name}{f': {why}' if why else '.'}")
+    return {line.name: line for line in parse_ps(told.stdout)}
 
 
 def _node_state(node: Node, engine: object, probe: object) -> NodeState:

@@ -1,4 +1,4 @@
-"""Step and Plan: what will be done, in words and in commands. Values; nothing here runs anything."""
+"""Step and Plan: what will be done, in words and in commands. Values; nothing runs here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was observed of a cluster, as values: nodes, their roles, and the conditions of steps. Pure."""
+"""What was observed of a cluster, as values: nodes, their roles, the conditions of steps. Pure."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class NodeState:
 
     @property
     def role(self) -> Role:
-        """What the node is now. A data node whose PostgreSQL does not run though it was last told to
-        be the primary is fenced: nobody starts it but `serve` (rule 3)."""
+        """What the node is now. A data node whose PostgreSQL does not run though it was last told
+        to be the primary is fenced: nobody starts it but `serve` (rule 3)."""
         if self.container in (ContainerStatus.STOPPED, ContainerStatus.MISSING):
             return Role.DOWN
         if not self.running or self.report is None:
@@ -119,8 +119,8 @@ class ClusterState:
 
     @property
     def primary(self) -> NodeState | None:
-        """The node that is the primary; of several that run as one, that of the newest timeline: the
-        others were passed over. None where none runs, or two do on one timeline."""
+        """The node that is the primary; of several that run as one, that of the newest timeline:
+        the others were passed over. None where none runs, or two do on one timeline."""
         primaries = self.having(Role.PRIMARY)
         newest = max((n.timeline or 0 for n in primaries), default=0)
         leaders = [n for n in primaries if (n.timeline or 0) == newest]
@@ -128,8 +128,8 @@ class ClusterState:
 
     @property
     def overtaken(self) -> bool:
-        """There is a primary, and somebody knows of a later term: an election was begun, and who gave
-        his word in it takes no more WAL from this primary."""
+        """There is a primary, and somebody knows of a later term: an election was begun, and who
+        gave its word in it takes no more WAL from this primary."""
         return self.primary is not None and self.term > (self.primary.timeline or 0)
 
     @property
@@ -256,13 +256,15 @@ def in_sync(name: str, primary: str) -> Condition:
 
 
 def caught_up(name: str, other: str) -> Condition:
-    """`name` has all the WAL that `other` is known to have. A witness that kept none has no position:
-    there is nothing to catch up with, and `vote` fails on a node whose WAL cannot be read."""
+    """`name` has all the WAL that `other` has. A witness that kept none has no position: there is
+    nothing to catch up with, and `vote` fails on a node whose WAL cannot be read."""
 
     def test(state: ClusterState) -> bool:
         mine, theirs = state.node(name), state.node(other)
-        if mine.position is None or theirs.position is None:
+        if theirs.position is None and theirs.kind is Kind.WITNESS:
             return mine.position is not None
+        if mine.position is None or theirs.position is None:
+            return False
         # A later timeline goes before a higher LSN, as in Raft a term before an index.
         return (mine.timeline or 0, mine.position) >= (theirs.timeline or 0, theirs.position)
 

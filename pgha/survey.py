@@ -15,6 +15,7 @@ from pgha.commands.docker_answers import (
     parse_networks,
 )
 from pgha.errors import CommandFailed, PghaError, Unreachable
+from pgha.hosts import NOT_FOUND
 from pgha.limits import DOCKER_S, SURVEY_S
 from pgha.operations.provision import CLUSTER_LABEL, HELPER_LABEL, Provision
 from pgha.remote import Host, Reach
@@ -40,8 +41,11 @@ def _host(reach: Reach, provision: Provision, node: Node) -> HostFacts:
     host = reach.host(node.name)
     told = host.run(docker.info(), timeout_s=DOCKER_S, check=False)
     engine = parse_info(told.stdout) if told.status == 0 else None
+    if told.status == NOT_FOUND:
+        raise Unreachable("there is no docker program.")
     if engine is None:
-        raise Unreachable(f"no Docker engine answers on {node.host}", next="docker info")
+        why = " ".join(told.stderr.split())
+        raise Unreachable(f"no Docker engine answers{f': {why}' if why else '.'}")
     present = host.run(docker.image_inspect(provision.image), timeout_s=DOCKER_S, check=False)
     image = bool(parse_images(present.stdout)) if present.status == 0 else False
     volumes, routes = _directories(host, provision, node) if image else ((), ())

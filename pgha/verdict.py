@@ -32,7 +32,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: a stable code, the node (None: the cluster), a sentence, a command."""
+    """One thing that is wrong: a stable code, the node (None: all), a sentence, a command."""
 
     code: str
     node: str | None
@@ -53,8 +53,8 @@ def judge(state: ClusterState) -> tuple[Verdict, tuple[Problem, ...]]:
             remedy = "inv init, or inv start where a cluster's directories are still there"
             nothing = Problem("not-initialised", None, "No node has a container.", remedy)
             return Verdict.DOWN, (nothing,)
-    down = (*_no_primary(state), *_overtaken(state), *_no_quorum(state))
-    problems = (*down, *_of_all_nodes(state))
+    down = (*_no_primary(state), *_no_quorum(state))
+    problems = (*_overtaken(state), *down, *_of_all_nodes(state))
     if down:
         return Verdict.DOWN, problems
     return (Verdict.DEGRADED if problems else Verdict.HEALTHY), problems
@@ -112,8 +112,8 @@ def _no_quorum(state: ClusterState) -> Iterator[Problem]:
         yield Problem(
             "no-quorum",
             primary.name,
-            f"{primary.name} waits for {wanted} follower that has its commits on disk: writes stand "
-            f"still until {' or '.join(away)} is back.",
+            f"{primary.name} waits for {wanted} follower that has its commits on disk: writes "
+            f"stand still until {' or '.join(away)} is back.",
             f"inv recovery --node {away[0]}" if away else "inv status",
         )
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from pgha.at_once import at_once
 from pgha.errors import PghaError
+from pgha.hosts import Observer, unobserved
 from pgha.limits import AT_REST_S, VERIFY_PAUSE_S
 from pgha.nodes import Nodes
 from pgha.observe import at_rest, observe
@@ -18,13 +19,18 @@ from pgha.state import ClusterState, ContainerStatus, NodeState
 
 
 class RealWorld:
-    """Hosts and containers, reached through `reach`. by: who asks, for the nodes' journals."""
+    """Hosts and containers, reached through `reach`. by: who asks, for the nodes' journals.
 
-    def __init__(self, reach: Reach, provision: Provision, by: str) -> None:
+    observer: told about each verb.
+    """
+
+    def __init__(
+        self, reach: Reach, provision: Provision, by: str, observer: Observer = unobserved
+    ) -> None:
         self._reach = reach
         self._provision = provision
         self._by = by
-        self.nodes = Nodes(reach)
+        self.nodes = Nodes(reach, observer)
 
     def observe(self, names: tuple[str, ...] | None = None) -> tuple[NodeState, ...]:
         return observe(self._reach, self.nodes, self._provision.topology, names)

@@ -133,9 +133,9 @@ def follow(node: Node, source: str, term: int, timeout_s: float = STREAM_S) -> s
         )
 
     if node.kind == "witness":
-        upstream.look(node, source)
+        theirs = upstream.look(node, source)
         change(follower)
-        return witness.follow(node, source)
+        return witness.follow(node, theirs)
     if streams_from(node, source) and follower(before) == before:
         _drop_own_slots(node)
         return f"streams from {source}"
@@ -221,9 +221,29 @@ def _wait_streaming(node: Node, source: str, timeout_s: float) -> None:
 
 
 def _drop_own_slots(node: Node) -> None:
-    """Slots from the time when it was a primary would hold WAL here for ever."""
+    """Slots from the time when it was a primary would hold WAL here for ever.
+
+    A follower that was not told of the new primary yet may be back on its slot, since a standby
+    hands on WAL as well: its connection is ended, and without a slot it gets no other.
+    """
     postgres.sql(
         node,
-        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots"
-        " WHERE slot_type = 'physical' AND NOT active AND NOT temporary;\n",
+        """DO $$
+DECLARE own record;
+BEGIN
+  FOR i IN 1..200 LOOP
+    FOR own IN SELECT slot_name, active_pid FROM pg_replication_slots
+               WHERE slot_type = 'physical' AND NOT temporary LOOP
+      BEGIN
+        PERFORM pg_terminate_backend(own.active_pid) WHERE own.active_pid IS NOT NULL;
+        PERFORM pg_drop_replication_slot(own.slot_name);
+      EXCEPTION WHEN object_in_use OR undefined_object THEN NULL;
+      END;
+    END LOOP;
+    EXIT WHEN NOT EXISTS (SELECT FROM pg_replication_slots
+                          WHERE slot_type = 'physical' AND NOT temporary);
+    PERFORM pg_sleep(0.01);
+  END LOOP;
+END $$;
+""",
     )

@@ -77,7 +77,8 @@ def serve(node: Node, term: int, voters: tuple[str, ...] = ()) -> str:
     if not running:
         (paths.DATA / "standby.signal").unlink(missing_ok=True)
         sync_directory(paths.DATA)
-        postgres.start()
+    # Also where an earlier call did not wait for the end of a long recovery.
+    postgres.start()
     postgres.sql(node, slots_sql(node))
     return f"serves as the primary of term {term}" if not running else "served already"
 

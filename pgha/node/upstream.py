@@ -5,23 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pgha.commands import postgres as commands
-from pgha.commands.lsn import is_beginning_of, parse_lsn, show_lsn
+from pgha.commands.lsn import is_beginning_of, parse_lsn, segment_start, show_lsn
 from pgha.node import postgres
 from pgha.node.errors import Failed, Refused
 from pgha.node.postgres import SqlFailed
 from pgha.node.state import Node
-from pgha.node.wal import End
+from pgha.node.wal import SEGMENT_BYTES, End
 
 
 @dataclass(frozen=True)
 class Upstream:
-    """A primary's log; history: the timelines that it came by and where each was left."""
+    """A primary's log; history: the timelines that it came by and where each was left.
+
+    oldest: the LSN where the oldest WAL begins that it still has.
+    """
 
     name: str
     system_identifier: str
     timeline: int
     lsn: int
     history: commands.History
+    oldest: int = 0
+
+
+_LOOK = """IDENTIFY_SYSTEM;
+SELECT pg_is_in_recovery(),
+ (SELECT min(substr(name, 9)) FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$');
+"""
 
 
 def database_connection(node: Node, name: str) -> str:
@@ -33,9 +43,10 @@ def look(node: Node, name: str) -> Upstream:
     """What `name` says of itself. Raises Failed("upstream") where no primary answers."""
     connection = database_connection(node, name) + " replication='database'"
     try:
-        lines = postgres.ask(connection, "IDENTIFY_SYSTEM;\nSELECT pg_is_in_recovery();\n")
+        lines = postgres.ask(connection, _LOOK)
         identifier, timeline, lsn = lines[0].split("|")[:3]
-        if lines[1] != "f":
+        recovery, oldest = lines[1].split("|")
+        if recovery != "f":
             raise Failed("upstream", f"{name} is in recovery: it is no primary.")
         history: commands.History = ()
         if int(timeline) > 1:
@@ -43,7 +54,8 @@ def look(node: Node, name: str) -> Upstream:
             history = commands.parse_history(text)
     except SqlFailed as error:
         raise Failed("upstream", f"{name} does not answer as a primary. {error.message}") from error
-    return Upstream(name, identifier, int(timeline), parse_lsn(lsn), history)
+    begin = segment_start("00000001" + oldest, SEGMENT_BYTES)[1] if oldest else 0
+    return Upstream(name, identifier, int(timeline), parse_lsn(lsn), history, begin)
 
 
 def require_beginning(end: End, upstream: Upstream) -> None:

@@ -84,24 +84,13 @@ def make_way(node: Node, source: upstream.Upstream) -> str:
         if at is not None and (start >= at or (not fits and start + wal.SEGMENT_BYTES > at)):
             wrong.append(file)
     note = f"No part of the history of {source.name}, timeline {source.timeline}."
-    if not wrong and end.lsn // wal.SEGMENT_BYTES < _oldest(node, source):
+    if not wrong and end.lsn // wal.SEGMENT_BYTES * wal.SEGMENT_BYTES < source.oldest:
         # It was away for long: what is missing is nowhere any more. It goes on where its slot is.
         wrong = [f for f in Path(node.archive).iterdir() if commands.is_segment(f.name)]
         note = f"{source.name} no longer has the WAL that comes next."
     if not wrong:
         return ""
     return aside.move_files(Path(node.archive), wrong, note)
-
-
-def _oldest(node: Node, source: upstream.Upstream) -> int:
-    """The number of the oldest segment that the source still has."""
-    lines = postgres.ask(
-        upstream.database_connection(node, source.name),
-        "SELECT coalesce(min(substr(name, 9)), '') FROM pg_ls_waldir() WHERE length(name) = 24;\n",
-    )
-    if not lines:
-        return 0
-    return segment_start("00000001" + lines[0], wal.SEGMENT_BYTES)[1] // wal.SEGMENT_BYTES
 
 
 def streams(node: Node, source: str) -> bool:
@@ -117,13 +106,13 @@ def streams(node: Node, source: str) -> bool:
     return "streaming" in lines
 
 
-def follow(node: Node, source: str) -> str:
-    """Receive WAL from `source` and wait until it streams; main must be told not to interfere (the
-    assignment is written before). Raises Failed("not-streaming")."""
+def follow(node: Node, primary: upstream.Upstream) -> str:
+    """Receive WAL from a primary and wait until it streams. Raises Failed("not-streaming")."""
+    source = primary.name
     if receiver() is not None and streams(node, source):
         return f"receives WAL from {source}"
     stop()
-    moved = make_way(node, upstream.look(node, source))
+    moved = make_way(node, primary)
 
     def look() -> tuple[bool | None, str]:
         if receiver() is None:
@@ -132,6 +121,6 @@ def follow(node: Node, source: str) -> str:
         return (True, "") if streams(node, source) else (None, "not streaming yet")
 
     process.wait_until(
-        look, timeout_s=STREAM_S, code="not-streaming", what="No WAL comes", pause_s=0.05
+        look, timeout_s=STREAM_S, code="not-streaming", what="No WAL comes", pause_s=0.01
     )
     return f"receives WAL from {source}" + (f"; {moved}" if moved else "")

@@ -1,4 +1,4 @@
-"""`failover` and `failback`: move the primary gracefully; where it is gone, `promotion` plans. Pure."""
+"""`failover` and `failback`: a graceful move; `promotion` plans where the primary is gone. Pure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pgha.operations.settle import (
     not_followers,
     steer,
     take_over,
+    vote,
 )
 from pgha.plan import Plan, PositionOf, Step, stages, verb
 from pgha.state import (
@@ -33,7 +34,7 @@ HAND_OVER_LAG_BYTES = 64 * 1024 * 1024
 def failover(state: ClusterState, to: str | None = None, *, force: bool = False) -> Plan:
     """Plan the move of the primary to the standby `to` (None: the one that has most).
 
-    An empty Plan where `to` is the primary already. Where an earlier run was cut off, the rest of it.
+    An empty Plan where `to` is the primary already; the rest of an earlier run that was cut off.
     force: also without a majority; the Plan then says what may be lost.
     Raises Refused where nobody may take over.
     """
@@ -131,8 +132,27 @@ def _require_little_lag(state: ClusterState, heir: NodeState) -> None:
         )
 
 
+def _electors(
+    state: ClusterState, old: str, others: list[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Who gives its word before the fence, and who after it.
+
+    With the heir's own they must be a majority: else the next election, held without the heir, could
+    use its timeline's number again. A voter takes no more WAL from the old primary, but the heir
+    does: so writes go on until the fence. Without quorum commit a promotion that leaves somebody out
+    is one by force, and takes a number apart.
+    """
+    if not state.topology.quorum_commit:
+        return (), ()
+    needed = state.topology.majority - 1
+    # The witness first: it is the quickest to follow again.
+    ranked = sorted(others, key=lambda name: state.node(name).kind is not Kind.WITNESS)
+    before = in_order(ranked[:needed], state)
+    return before, (old,) if len(before) < needed else ()
+
+
 def _hand_over(state: ClusterState, primary: NodeState, heir: NodeState) -> Plan:
-    """Raft's leadership transfer: the primary stops, the heir has all, promotes, the rest follows."""
+    """Raft's leadership transfer: the primary stops, the heir has all and is promoted."""
     _require_little_lag(state, heir)
     old, new, term = primary.name, heir.name, state.term + 1
     fence = Step(
@@ -142,8 +162,8 @@ def _hand_over(state: ClusterState, primary: NodeState, heir: NodeState) -> Plan
         verb("fence", to=new, reason=f"hand-over to {new}", timeout_s=FENCE_S),
         has_role(old, Role.FENCED),
     )
-    # The primary's last LSN is known only once it is fenced: the promotion is given it, and the verb
-    # refuses on a node that has not all of it (rule 2).
+    # The primary's last LSN is known only once it is fenced: the promotion is given it, and the
+    # verb refuses on a node that has not all of it (rule 2).
     promote = Step(
         f"Promote {new}",
         new,
@@ -153,12 +173,15 @@ def _hand_over(state: ClusterState, primary: NodeState, heir: NodeState) -> Plan
     )
     # Only who streams now surely can follow: another one would fail the rest of the move.
     others = [n.name for n in state.nodes if state.streams(n.name) and n is not heir]
+    before, after = _electors(state, old, others)
     doors = [n.name for n in state.answering]
     up = data_in_order((*state.serving_data, old, new), state)
     return Plan(
         f"Move the primary from {old} to {new}",
         stages(
+            tuple(vote(name, term) for name in before),
             fence,
+            tuple(vote(name, term) for name in after),
             promote,
             *take_over(new, term, quick=in_order(others, state), slow=(old,), doors=doors, up=up),
         ),

@@ -32,7 +32,7 @@ def init(
     """
     found = obstacles(state, site, provision, force=force)
     if found:
-        raise _refusal(found, force)
+        raise _refusal(found, bool(obstacles(state, site, provision, force=True)))
     topology = provision.topology
     moved = {n.name: _held(site, n) for n in topology.nodes}
     primary = topology.node(topology.home)
@@ -59,7 +59,9 @@ def init(
     )
 
 
-def _refusal(found: tuple[str, ...], force: bool) -> Refused:
+def _refusal(found: tuple[str, ...], still_with_force: bool) -> Refused:
+    """still_with_force: something would be in the way with -f too."""
+
     def any_ends(*ends: str) -> bool:
         return any(line.endswith(ends) for line in found)
 
@@ -68,7 +70,7 @@ def _refusal(found: tuple[str, ...], force: bool) -> Refused:
     elif any_ends("inv stop"):
         remedy = "inv stop"
     else:
-        remedy = "" if force else "inv init -f"
+        remedy = "" if still_with_force else "inv init -f"
     count = "One thing is" if len(found) == 1 else f"{len(found)} things are"
     return Refused(
         f"{count} in the way of a new cluster; nothing was changed.", next=remedy, details=found

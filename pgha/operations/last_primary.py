@@ -11,9 +11,9 @@ from pgha.topology import Kind
 def last_primary(state: ClusterState) -> NodeState:
     """The node that was the primary of the highest term. Raises Refused where none surely was.
 
-    A majority must be readable: whoever was elected later has the word of one of them. And the last
-    primary's data must be of the highest term that anybody knows of: a term above its timeline means
-    that a failover was begun, and its winner may have been acknowledging writes.
+    A majority must be readable: whoever was elected later has the word of one of them. And the
+    last primary's data must be of the highest term that anybody knows of: a term above its timeline
+    means that a failover was begun, and its winner may have been acknowledging writes.
     """
     _require_majority(state)
     claims = [n for n in state.readable if _was_told_to_be_primary(n)]
@@ -65,8 +65,8 @@ def _require_majority(state: ClusterState) -> None:
         silent = [n for n in state.nodes if n.report is None]
         # `failover` then says what may be lost by going on without them.
         raise Refused(
-            f"{len(known)} of {len(state.nodes)} nodes can be read and {majority} are needed to know "
-            "which one was the last primary.",
+            f"{len(known)} of {len(state.nodes)} nodes can be read and {majority} are needed to "
+            "know which one was the last primary.",
             next="inv failover" if known else "inv status",
             details=tuple(f"{n.name}: {n.error or n.container.value}" for n in silent),
         )

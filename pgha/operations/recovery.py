@@ -1,12 +1,20 @@
-"""`recovery`: bring a node back as a follower, by its own WAL, by pg_rewind, or by a new copy. Pure."""
+"""`recovery`: bring a node back as a follower, as it is, by pg_rewind, or by a new copy. Pure."""
 
 from __future__ import annotations
 
 from pgha.errors import Refused
-from pgha.limits import COPY_S, FENCE_S, HALT_S
+from pgha.limits import COPY_S, HALT_S
 from pgha.node.report import Role
 from pgha.operations.last_primary import has_last_primary
-from pgha.operations.settle import can_follow, data_in_order, follow, start_container, steer
+from pgha.operations.settle import (
+    can_follow,
+    data_in_order,
+    fence_for_good,
+    follow,
+    may_be_a_primary,
+    start_container,
+    steer,
+)
 from pgha.plan import Plan, Stage, Step, stages, verb
 from pgha.state import (
     ClusterState,
@@ -35,10 +43,10 @@ def recovery(state: ClusterState, node: str | None = None, *, force: bool = Fals
     wanted = [state.node(node)] if node else [n for n in state.nodes if n.name != primary.name]
     needy = [n for n in wanted if _needs_it(state, n) or (force and node == n.name)]
     lost = [n for n in needy if not _within_reach(n)]
-    if lost and (node or len(lost) == len(needy)):
-        raise Refused(_out_of_reach(lost[0]), next=_remedy(lost[0]))
     joining = [n for n in needy if n not in lost]
     doors = _doors(state, primary.name, joining)
+    if lost and (node or not (joining or doors)):
+        raise Refused(_out_of_reach(lost[0]), next=_remedy(lost[0]))
     if not joining and not doors:
         return Plan(f"{node or 'Every node'} follows {primary.name}: nothing to recover.")
     return Plan(
@@ -63,7 +71,7 @@ def _returns(
     voices = [n for n in joining if n not in slots and not _counted(state, n.name)]
     return stages(
         tuple(start_container(n.name, containers[n.name]) for n in joining if not n.running),
-        tuple(_fence(n.name, primary.name) for n in data if _may_be_a_primary(n)),
+        tuple(fence_for_good(n.name, primary.name) for n in data if may_be_a_primary(n)),
         tuple(_check(n.name, primary.name, term) for n in rewound),
         tuple(_rewind(n.name, primary.name, term) for n in rewound),
         *(_admit(state, n.name) for n in slots),
@@ -123,24 +131,8 @@ def _remedy(node: NodeState) -> str:
     return "inv start" if node.container is ContainerStatus.MISSING else "inv status"
 
 
-def _may_be_a_primary(node: NodeState) -> bool:
-    """A PostgreSQL runs there that was not started as a standby: it is fenced before anything else."""
-    postgres = node.report.postgres if node.report else None
-    return node.answers and postgres is not None and postgres.running and not postgres.in_recovery
-
-
-def _fence(name: str, primary: str) -> Step:
-    return Step(
-        f"Fence {name}",
-        name,
-        container_runs(name),
-        verb("fence", reason=f"passed over by {primary}", timeout_s=FENCE_S),
-        has_role(name, Role.FENCED),
-    )
-
-
 def _check(name: str, primary: str, term: int) -> Step:
-    """Found out before the node is touched (pg_rewind --dry-run); changes nothing on either side."""
+    """Found out before the node is touched (pg_rewind --dry-run); it changes nothing."""
     return Step(
         f"Check that {name} can be rewound onto {primary}",
         name,

@@ -1,4 +1,4 @@
-"""Steps that several operations end with: who can, follows the primary, and every door leads there."""
+"""Steps of several operations: who can, follows the primary, and every door leads there. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pgha.commands.docker import start
 from pgha.commands.lsn import is_beginning_of
-from pgha.limits import DOCKER_S, FOLLOW_S, START_S, STEER_S
+from pgha.limits import DOCKER_S, FENCE_S, FOLLOW_S, START_S, STEER_S, VOTE_S
 from pgha.node.report import Role
 from pgha.plan import Run, Stage, Step, stages, verb
 from pgha.state import (
@@ -20,6 +20,7 @@ from pgha.state import (
     has_role,
     in_sync,
     is_primary,
+    pledged,
 )
 from pgha.topology import Kind
 
@@ -36,10 +37,37 @@ def start_container(name: str, container: str, ensures: Condition | None = None)
     )
 
 
+def may_be_a_primary(node: NodeState) -> bool:
+    """A PostgreSQL runs there that was not started as a standby: it is fenced first."""
+    postgres = node.report.postgres if node.report else None
+    return node.answers and postgres is not None and postgres.running and not postgres.in_recovery
+
+
+def fence_for_good(name: str, primary: str) -> Step:
+    """Nobody waits for its checkpoint: it finds no majority any more."""
+    return Step(
+        f"Fence {name}",
+        name,
+        container_runs(name),
+        verb("fence", reason=f"passed over by {primary}", checkpoint_s=0, timeout_s=FENCE_S),
+        has_role(name, Role.FENCED),
+    )
+
+
+def vote(name: str, term: int) -> Step:
+    return Step(
+        f"Let {name} give its word for term {term}",
+        name,
+        container_runs(name),
+        verb("vote", term=term, timeout_s=VOTE_S),
+        pledged(name, term),
+    )
+
+
 def follow(name: str, primary: str, term: int, needs: Condition | None = None) -> Step:
-    """`name` takes WAL from `primary`, and `primary` counts it. The verb refuses by itself where the
-    node's own WAL is no beginning of the primary's history: PostgreSQL counts acknowledgements by
-    LSN, not by timeline."""
+    """`name` takes WAL from `primary`, and `primary` counts it. The verb refuses by itself where
+    the node's own WAL is no beginning of the primary's history: PostgreSQL counts acknowledgements
+    by LSN, not by timeline."""
     return Step(
         f"Let {name} follow {primary}",
         name,
@@ -103,12 +131,23 @@ def can_follow(node: NodeState, primary: NodeState) -> bool:
         return False
     if _follows_already(node, primary.name, term):
         return True
-    if node.position is None:
+    end = _end(node)
+    if end is None:
         return False
     if node.timeline == term and node.role is not Role.STANDBY:
         # On the primary's own timeline, though it was never told to follow it.
-        return report.postgres.lsn is not None and node.position <= report.postgres.lsn
-    return is_beginning_of(node.timeline, node.position, report.postgres.history, term)
+        return report.postgres.lsn is not None and end <= report.postgres.lsn
+    return is_beginning_of(node.timeline, end, report.postgres.history, term)
+
+
+def _end(node: NodeState) -> int | None:
+    """Where its log ends; None where that is not sure: a standby that gave its word while it ran
+    may have fetched more since."""
+    report = node.report
+    at_rest = report is not None and not (report.postgres and report.postgres.running)
+    if report is not None and at_rest and report.assignment.role is Role.STANDBY:
+        return report.data.position if report.data else None
+    return node.position
 
 
 def _follows_already(node: NodeState, primary: str, term: int) -> bool:

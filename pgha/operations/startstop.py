@@ -105,8 +105,8 @@ def stop(state: ClusterState) -> Plan:
     """Plan the stop: doors, the primary with a checkpoint, then its followers, then the containers.
 
     The followers go last: a primary that shuts down fast waits until each connected standby has all
-    its WAL, the shutdown checkpoint too, so none is left behind on it (PostgreSQL 17, "Shutting Down
-    the Server").
+    its WAL, the shutdown checkpoint too, so none is left behind on it (PostgreSQL 17, "Shutting
+    Down the Server").
     """
     up = [n for n in state.nodes if n.container is ContainerStatus.RUNNING]
     if not up:

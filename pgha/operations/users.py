@@ -100,12 +100,19 @@ def _check(settings: Settings, name: str, password: Secret | None) -> None:
         problem = "A role's name cannot begin with `-`: it would be taken for a flag."
     if not problem and password is not None:
         problem = pgpool.password_problem(password)
+    # PostgreSQL 17, "CREATE ROLE"; found out before any door is told.
+    if name.startswith("pg_") or name in ("public", "none"):
+        problem = f"PostgreSQL reserves the name {name}."
     if problem:
         raise Usage(problem)
-    own = (settings.postgres_user, settings.replication_user)
+    own = {
+        settings.postgres_user: "POSTGRES_USER",
+        settings.replication_user: "REPLICATION_USER",
+    }
     if name in own:
         raise Refused(
-            f"{name} is the cluster's own: its password stands in the settings.", next="inv status"
+            f"{name} is the cluster's own role: the settings make it ({own[name]}), and no command "
+            "changes it."
         )
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pgha.settings import Settings, load
+from pgha.settings import VARIABLES, Settings, load
 from pgha.topology import topology
 from tests.client.client import Client, docker
 
@@ -19,6 +21,25 @@ ROOT = Path(__file__).parents[2]
 PREFIX = os.environ.get("PGHA_TEST_PREFIX", "pgha-test")
 VERSION = os.environ.get("PGHA_TEST_POSTGRES_VERSION", "17")
 LIMIT_S = 300.0
+INVOKE = (sys.executable, "-m", "invoke")
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment without any variable of ours, and with some more."""
+    ours = {variable.name for variable in VARIABLES} | {"PGHA_ENV"}
+    return {**{k: v for k, v in os.environ.items() if k not in ours}, **(more or {})}
+
+
+def _without(document: Any, *names: str) -> None:
+    """Take these members out of a JSON document, wherever they are."""
+    if isinstance(document, dict):
+        for name in names:
+            document.pop(name, None)
+        for value in document.values():
+            _without(value, *names)
+    elif isinstance(document, list):
+        for value in document:
+            _without(value, *names)
 
 
 @dataclass(frozen=True)
@@ -60,26 +81,115 @@ class RealCluster:
         self.settings: Settings = load(str(self.env), environ={}, cwd=directory)
         self.client = Client(self.settings, f"{self.name}-client")
 
-    def inv(self, *words: str, check: int | None = 0, stdin: str = "") -> Done:
+    def inv(
+        self,
+        *words: str,
+        check: int | None = 0,
+        stdin: str = "",
+        environ: Mapping[str, str] | None = None,
+    ) -> Done:
         """`inv WORDS -e <this cluster>` in the checkout; check: the exit code that it must have."""
         # A password's prompt must find no terminal, and no variable of ours may win over the file.
         done = subprocess.run(
-            (sys.executable, "-m", "invoke", *words, "-e", str(self.env)),
+            (*INVOKE, *words, "-e", str(self.env)),
             cwd=ROOT,
             input=stdin,
             capture_output=True,
             text=True,
             timeout=LIMIT_S,
+            env=environment(environ),
         )
         result = Done(done.returncode, done.stdout, done.stderr)
         if check is not None:
             assert result.code == check, f"inv {words}: {result}"
         return result
 
+    def cut_off(self, *words: str, at: str, by: signal.Signals) -> Done:
+        """`inv WORDS`, sent a signal as soon as it runs a command that contains `at`."""
+        process = subprocess.Popen(
+            (*INVOKE, *words, "-e", str(self.env)),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            # One stream, so that no pipe fills up unread.
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment({"DEBUG": "1", "PYTHONUNBUFFERED": "1"}),
+        )
+        assert process.stdout is not None
+        shown: list[str] = []
+        for line in process.stdout:
+            shown.append(line)
+            if "$ " in line and at in line:
+                process.send_signal(by)
+                break
+        rest, _ = process.communicate(timeout=LIMIT_S)
+        said = "".join(shown)
+        assert shown, f"inv {words} said nothing"
+        assert at in shown[-1], (
+            f"inv {words} ended with {process.returncode}, never at {at}: {said}"
+        )
+        return Done(process.returncode, "", said + rest)
+
     def status(self) -> dict[str, Any]:
         """The document of `status --json`, whatever the verdict."""
         document: dict[str, Any] = self.inv("status", "--json", check=None).json
         return document
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What a refused command must not change: containers, networks, files, roles, the status."""
+        status = self.status()
+        _without(status, "lsn", "flush_lsn", "lag_bytes", "sync_state")
+        return {
+            "containers": self._containers(),
+            "networks": sorted(
+                docker(
+                    "network",
+                    "ls",
+                    "--format",
+                    "{{.ID}} {{.Name}}",
+                    "--filter",
+                    f"name={self.name}",
+                ).splitlines()
+            ),
+            "files": sorted(self._files()),
+            "roles": self._roles(status["primary"]),
+            "status": status,
+        }
+
+    def _containers(self) -> list[str]:
+        names = docker("ps", "-aq", "--filter", f"label=io.pgha.cluster={self.name}").split()
+        if not names:
+            return []
+        wanted = "{{.Name}} {{.Id}} {{.State.Status}} {{.State.StartedAt}}"
+        return sorted(docker("inspect", "--format", wanted, *names).splitlines())
+
+    def _files(self) -> Iterator[str]:
+        """Every file but PostgreSQL's own, which live; the content of those that say who is what."""
+        for folder, below, files in os.walk(self.directory / "volumes"):
+            below[:] = [b for b in below if b not in ("pgdata", "archive")]
+            for name in (*below, *files):
+                path = Path(folder, name)
+                kept = name in ("state.json", "pool_passwd", "node.json")
+                yield f"{path}: {path.read_text()}" if kept else str(path)
+
+    def _roles(self, primary: str | None) -> str:
+        if primary is None:
+            return ""
+        sql = "SELECT rolname, rolpassword FROM pg_authid ORDER BY 1"
+        words = ("exec", "-u", "postgres", self.container(primary), "psql", "-XAt")
+        return docker(
+            *words,
+            "-p",
+            str(self.settings.pgport),
+            "-h",
+            "/var/run/postgresql",
+            "-U",
+            self.settings.postgres_user,
+            "-c",
+            sql,
+            "postgres",
+        )
 
     def role(self, node: str) -> str:
         return str(next(n["role"] for n in self.status()["nodes"] if n["name"] == node))

@@ -1,4 +1,4 @@
-"""Builders of cluster states that say only what matters: everything else is as in a healthy cluster.
+"""Builders of cluster states that say only what matters: all else is as in a healthy cluster.
 
 `cluster(primary("node-0", timeline=3), standby("node-1"), witness("node-2"))`: the others stream
 from the primary, every Pgpool-II leads to it, the terms are those of the timelines.

@@ -91,7 +91,7 @@ def accept_losses(model: Model) -> None:
 
 
 def parse(line: str) -> Command | None:
-    """A `next` or a remedy → the command; None where it names none of ours that changes anything."""
+    """A `next` or a remedy → the command; None where it names none that changes anything."""
     words = line.replace(",", " ").split()
     if len(words) < 2 or words[0] != "inv" or words[1] not in NAMES:
         return None

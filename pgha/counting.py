@@ -1,0 +1,35 @@
+"""A listener that tells whether a Plan has changed something yet, and passes everything on."""
+
+from __future__ import annotations
+
+from pgha.execute import Listener, StepDone
+from pgha.plan import Plan, Step
+
+
+class Counting(Listener):
+    """Counts the steps that were done."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._done = 0
+        self._at_once = 0
+
+    @property
+    def untouched(self) -> bool:
+        """Nothing was done but a first step, alone, that failed. (Of several at once one may fail
+        while another is done.)"""
+        return self._done == 0 and self._at_once <= 1
+
+    def planned(self, plan: Plan) -> None:
+        self._at_once = len(plan.stages[0]) if plan.stages else 0
+        self._listener.planned(plan)
+
+    def started(self, step: Step) -> None:
+        self._listener.started(step)
+
+    def finished(self, done: StepDone) -> None:
+        self._done += 1
+        self._listener.finished(done)
+
+    def said(self, line: str) -> None:
+        self._listener.said(line)

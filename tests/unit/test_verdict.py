@@ -1,0 +1,190 @@
+"""What a state amounts to: each problem by its code, with the command that helps."""
+
+from __future__ import annotations
+
+import pytest
+
+from pgha.node.report import Disk, Door, Role
+from pgha.state import ClusterState
+from pgha.verdict import Problem, Verdict, judge
+from tests.unit.builders import (
+    Draft,
+    cluster,
+    crashed,
+    door,
+    down,
+    fenced,
+    hung,
+    idle_witness,
+    missing,
+    paused,
+    primary,
+    silent,
+    standby,
+    stopped,
+    two_nodes,
+    unknown,
+    witness,
+)
+
+MB = 1024 * 1024
+GB = 1024 * MB
+
+
+def healthy_but(*drafts: Draft) -> ClusterState:
+    """A healthy cluster in which these nodes are otherwise."""
+    usual = {
+        "node-0": primary("node-0", timeline=3),
+        "node-1": standby("node-1"),
+        "node-2": witness("node-2"),
+    }
+    return cluster(*{**usual, **{d.name: d for d in drafts}}.values())
+
+
+def problem(state: ClusterState, code: str) -> Problem:
+    found = [p for p in judge(state)[1] if p.code == code]
+    assert found, f"{code} is not among {[p.code for p in judge(state)[1]]}"
+    return found[0]
+
+
+def test_a_healthy_cluster_has_no_problem() -> None:
+    assert judge(healthy_but()) == (Verdict.HEALTHY, ())
+
+
+@pytest.mark.parametrize(
+    ("verdict", "code"),
+    [
+        (Verdict.HEALTHY, 0),
+        (Verdict.DEGRADED, 4),
+        (Verdict.DOWN, 5),
+        (Verdict.SPLIT_BRAIN, 5),
+    ],
+)
+def test_the_exit_code_follows_from_the_verdict(verdict: Verdict, code: int) -> None:
+    assert verdict.exit_code == code
+
+
+RECOVER = "inv recovery --node node-1"
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "code", "node", "remedy"),
+    [
+        (unknown("node-1"), "host-unreachable", "node-1", "ssh localhost docker ps"),
+        (missing("node-1"), "container-missing", "node-1", "inv start"),
+        (stopped("node-1"), "container-stopped", "node-1", RECOVER),
+        (paused("node-1"), "container-paused", "node-1", "inv stop"),
+        (silent("node-1"), "node-silent", "node-1", RECOVER),
+        (fenced("node-1"), "fenced", "node-1", RECOVER),
+        (down("node-1"), "down", "node-1", RECOVER),
+        (hung("node-1"), "not-accepting", "node-1", "inv status --watch"),
+        (standby("node-1", follows=False), "not-streaming", "node-1", RECOVER),
+        (
+            standby("node-1", catches_up=True, lag_bytes=9),
+            "catching-up",
+            "node-1",
+            "inv status --watch",
+        ),
+        (standby("node-1", lag_bytes=65 * MB), "lagging", "node-1", "inv status --watch"),
+        (
+            primary("node-0", timeline=3, lost_slots=("node-1",)),
+            "slot-lost",
+            "node-1",
+            "inv recovery --node node-1 --force",
+        ),
+        (
+            primary("node-0", timeline=3, voters=("node-0", "node-2")),
+            "not-counted",
+            "node-1",
+            RECOVER,
+        ),
+        (standby("node-1", door=Door(False)), "door-down", "node-1", "inv recovery"),
+        (
+            standby("node-1", door=Door(True, (), "timeout")),
+            "door-silent",
+            "node-1",
+            "inv recovery",
+        ),
+        (standby("node-1", door=door("node-1", "node-1")), "door-astray", "node-1", "inv recovery"),
+        (standby("node-1", door=door("node-0", "node-0")), "door-view", "node-1", "inv recovery"),
+        (
+            standby("node-1", disks=(Disk("/data", 100 * GB, 500 * MB),)),
+            "disk-low",
+            "node-1",
+            "inv status --watch",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_degraded_cluster_names_the_problem_and_the_remedy(
+    otherwise: Draft, code: str, node: str, remedy: str
+) -> None:
+    state = healthy_but(otherwise)
+    found = problem(state, code)
+    assert judge(state)[0] is Verdict.DEGRADED
+    assert (found.node, found.remedy) == (node, remedy)
+    assert found.message.endswith((".", "more is known", "host", "answer", "timeout"))
+
+
+def test_a_full_large_disk_with_a_gigabyte_left_is_no_problem() -> None:
+    roomy = standby("node-1", disks=(Disk("/data", 100 * GB, 2 * GB),))
+    assert judge(healthy_but(roomy)) == (Verdict.HEALTHY, ())
+
+
+def test_two_primaries_are_a_split_brain_and_the_older_one_is_to_be_recovered() -> None:
+    state = cluster(primary("node-0", timeline=3), primary("node-1", timeline=4), witness("node-2"))
+    assert judge(state)[0] is Verdict.SPLIT_BRAIN
+    assert problem(state, "split-brain").remedy == "inv recovery --node node-0"
+
+
+def test_two_primaries_on_one_timeline_are_to_be_stopped() -> None:
+    state = cluster(primary("node-0"), primary("node-1"), witness("node-2"))
+    assert problem(state, "split-brain").remedy == "inv stop"
+
+
+def test_nothing_there_at_all() -> None:
+    bare = [missing(f"node-{i}", readable=False) for i in range(2)]
+    state = cluster(*bare, missing("node-2", Role.WITNESS, readable=False))
+    verdict, problems = judge(state)
+    assert (verdict, problems[0].code) == (Verdict.DOWN, "not-initialised")
+    assert problems[0].remedy.startswith("inv init")
+
+
+def test_a_stopped_cluster() -> None:
+    all_stopped = [stopped("node-0", Role.PRIMARY), stopped("node-1")]
+    state = cluster(*all_stopped, stopped("node-2", Role.WITNESS))
+    assert judge(state)[0] is Verdict.DOWN
+    assert problem(state, "stopped").remedy == "inv start"
+
+
+def test_a_dead_primary_with_a_standby_that_can_take_over() -> None:
+    state = cluster(crashed("node-0"), standby("node-1"), idle_witness("node-2"))
+    assert judge(state)[0] is Verdict.DOWN
+    assert problem(state, "no-primary").remedy == "inv failover"
+    assert problem(state, "fenced").remedy == "inv failover"
+
+
+def test_a_dead_primary_and_no_standby() -> None:
+    state = cluster(crashed("node-0"), down("node-1"), idle_witness("node-2"))
+    assert problem(state, "no-primary").remedy == "inv start"
+
+
+def test_a_primary_that_nobody_follows_stands_still() -> None:
+    state = cluster(primary("node-0"), stopped("node-1"), stopped("node-2", Role.WITNESS))
+    assert judge(state)[0] is Verdict.DOWN
+    assert "node-0 waits for 1 follower" in problem(state, "no-quorum").message
+
+
+def test_an_asynchronous_primary_that_nobody_follows_goes_on() -> None:
+    state = cluster(primary("node-0"), stopped("node-1"), of=two_nodes())
+    assert judge(state)[0] is Verdict.DEGRADED
+
+
+def test_a_failover_that_was_cut_off_in_its_election() -> None:
+    state = cluster(
+        primary("node-0", timeline=3),
+        standby("node-1", timeline=3, term=4, follows=False),
+        idle_witness("node-2", timeline=3, term=4),
+    )
+    assert judge(state)[1][0].code == "overtaken"
+    assert problem(state, "overtaken").remedy == "inv failover"
