@@ -137,10 +137,10 @@ def _electors(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Who gives its word before the fence, and who after it.
 
-    With the heir's own they must be a majority: else the next election, held without the heir, could
-    use its timeline's number again. A voter takes no more WAL from the old primary, but the heir
-    does: so writes go on until the fence. Without quorum commit a promotion that leaves somebody out
-    is one by force, and takes a number apart.
+    With the heir's own they must be a majority: else the next election, held without the heir,
+    could use its timeline's number again. A voter takes no more WAL from the old primary, but the
+    heir does: so writes go on until the fence. Without quorum commit a promotion that leaves
+    somebody out is one by force, and takes a number apart.
     """
     if not state.topology.quorum_commit:
         return (), ()

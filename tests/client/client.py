@@ -1,4 +1,4 @@
-"""A client container of a cluster: psql and a writer through its doors, for tests and benchmarks."""
+"""A client container: psql and a writer through a cluster's doors, for tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Client:
         if password:
             # By a file descriptor of the shell: no argument, no variable of the container.
             script = 'read -r PGPASSWORD; export PGPASSWORD; exec psql "$@"'
-            inner = ("sh", "-c", script, "psql")
+            inner: tuple[str, ...] = ("sh", "-c", script, "psql")
             stdin = f"{password}\n{sql}"
         else:
             inner, stdin = ("psql",), sql

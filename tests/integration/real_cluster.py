@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pgha.errors import Unreachable
 from pgha.settings import VARIABLES, Settings, load
 from pgha.topology import topology
+from pgha.waiting import wait_until
 from tests.client.client import Client, docker
 
 ROOT = Path(__file__).parents[2]
 PREFIX = os.environ.get("PGHA_TEST_PREFIX", "pgha-test")
 VERSION = os.environ.get("PGHA_TEST_POSTGRES_VERSION", "17")
 LIMIT_S = 300.0
+BECOMES_S = 60.0
 INVOKE = (sys.executable, "-m", "invoke")
 
 
@@ -193,6 +196,17 @@ class RealCluster:
 
     def role(self, node: str) -> str:
         return str(next(n["role"] for n in self.status()["nodes"] if n["name"] == node))
+
+    def becomes(self, verdict: str) -> None:
+        """Wait until the verdict is this one; the status is the whole of what is seen."""
+
+        def judged() -> bool:
+            seen = self.status()
+            if seen["verdict"] != verdict:
+                raise Unreachable(f"{seen['verdict']}: {seen['problems']}")
+            return True
+
+        wait_until(judged, timeout_s=BECOMES_S, what=f"{self.name} is {verdict}")
 
     def container(self, node: str) -> str:
         return topology(self.settings).node(node).container

@@ -251,7 +251,9 @@ MUTATIONS: dict[str, tuple[tuple[str, ...], Patches]] = {
 
 
 # Where the search begins, since these are rare; without them it takes some seconds more.
-HINTS = {"serve whoever was a primary once": 3370, "fence that stops nothing": 2010}
+HINTS = {"serve whoever was a primary once": 3370}
+# With quorum commit the vote alone keeps the old primary from acknowledging anything.
+HUNTED_IN = {"fence that stops nothing": "two nodes"}
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
@@ -262,11 +264,11 @@ def test_the_simulation_finds_what_breaks_a_rule(
     verbs, patches = MUTATIONS[mutation]
     for module, name, instead in patches:
         monkeypatch.setattr(module, name, instead)
-    found = hunt(verbs, HINTS.get(mutation, 0))
+    found = hunt(verbs, HUNTED_IN.get(mutation, "two nodes and a witness"), HINTS.get(mutation, 0))
     assert found.startswith("rule"), f"{mutation}: {found or 'nothing was found'}"
 
 
-def hunt(mutations: tuple[str, ...], first: int) -> str:
+def hunt(mutations: tuple[str, ...], name: str, first: int) -> str:
     """The first broken rule in some thousand histories; `first`: where one was found last time."""
     for seed in (*range(first, first + 50), *range(6000)):
         chance = random.Random(seed)
@@ -279,7 +281,7 @@ def hunt(mutations: tuple[str, ...], first: int) -> str:
                     (chance.choice(COMMANDS), chance.choice(MODES), chance.randrange(45))
                 )
         try:
-            model = after(CLUSTERS["two nodes and a witness"], seed, history, *mutations)
+            model = after(CLUSTERS[name], seed, history, *mutations)
             run(model, chance.choice(COMMANDS))
             everybody_is_back(model)
             run(model, Command("recovery"))
