@@ -56,9 +56,9 @@ def sizing(memory_bytes: int, data_nodes_on_host: int, pgpools: int) -> Sizing:
         pgpools * num_init_children * max_pool + own + direct + superuser_reserved
             <= max_connections
 
-    with max_pool 1 (nothing is kept for a next client), own = 10 and two a pool for the agents, probes
-    and Pgpool-II's own questions, direct = a fifth of max_connections for the direct door. WAL
-    senders (standbys, the witness, base backups) are not within max_connections since PostgreSQL
+    with max_pool 1 (nothing is kept for a next client), own = 10 and two a pool for the agents,
+    probes and Pgpool-II's own questions, direct = a fifth of max_connections for the direct door.
+    WAL senders (standbys, the witness, base backups) are not within max_connections since PostgreSQL
     12. Each pool has 8 to 100 processes: each is started anew in a failover, 0.4 to 2 ms apiece.
     Where memory would give fewer than the smallest number needs, the smallest number wins: idle
     connections take little.

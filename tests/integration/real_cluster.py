@@ -140,7 +140,7 @@ class RealCluster:
         return document
 
     def fingerprint(self) -> dict[str, Any]:
-        """What a refused command must not change: containers, networks, files, roles, the status."""
+        """What a refused command must not change."""
         status = self.status()
         _without(status, "lsn", "flush_lsn", "lag_bytes", "sync_state")
         return {
@@ -168,7 +168,7 @@ class RealCluster:
         return sorted(docker("inspect", "--format", wanted, *names).splitlines())
 
     def _files(self) -> Iterator[str]:
-        """Every file but PostgreSQL's own, which live; the content of those that say who is what."""
+        """Every file but PostgreSQL's own; with their content those that say who is what."""
         for folder, below, files in os.walk(self.directory / "volumes"):
             below[:] = [b for b in below if b not in ("pgdata", "archive")]
             for name in (*below, *files):

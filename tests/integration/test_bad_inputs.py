@@ -102,8 +102,8 @@ CONFIGURATION = (
         POSTGRES_FRONTEND_SUBNET="10.99.0.0/16",
     ),
     wrong("a user of nothing", "a user's name", POSTGRES_USER=""),
-    wrong("a user that PostgreSQL reserves", "'pg_'", POSTGRES_USER="pg_admin"),
-    wrong("a user called public", "does not reserve", REPLICATION_USER="public"),
+    wrong("a superuser that PostgreSQL reserves", "'pg_'", POSTGRES_USER="pg_admin"),
+    wrong("a replication user called public", "does not reserve", REPLICATION_USER="public"),
     wrong("a user with a colon", "without ':'", PCP_USER="a:b"),
     wrong("a user with a long name", "63 bytes", POSTGRES_USER="u" * 64),
     wrong("one user for both", "two different users", REPLICATION_USER="postgres"),
@@ -218,26 +218,55 @@ USAGE = (
     misused("a flag without its value", "failover --to", "--to"),
     misused("a word too many", "status node-0", "node-0"),
     misused("a node that there is not", "failover --to node-9", "There is no node 'node-9'"),
-    misused("a node to recover that there is not", "recovery --node node-9", "its nodes are node-0, node-1, node-2"),
+    misused(
+        "a node to recover that there is not",
+        "recovery --node node-9",
+        "its nodes are node-0, node-1, node-2",
+    ),
     misused("one document, many times", "status --watch --json", "--watch is many"),
     misused("a user without a name", "user.create", "needs the name of a role"),
     misused("a user that is a flag", "user.delete --help", "would be a flag"),
     misused("no password, no terminal", "user.create ann", "no terminal to ask at"),
     misused("an empty password", "user.password ann --password-file -", "The password is empty"),
-    misused("a password of one empty line", "user.create ann --password-file -", "The password is empty", stdin="\n"),
-    misused("a password in two lines", "user.create ann --password-file -", "line breaks", stdin="a\nb"),
+    misused(
+        "a password of one empty line",
+        "user.create ann --password-file -",
+        "The password is empty",
+        stdin="\n",
+    ),
+    misused(
+        "a password in two lines", "user.create ann --password-file -", "line breaks", stdin="a\nb"
+    ),
     misused("a password too long", f"user.create ann {'p' * 80}", "Pgpool-II takes 79"),
     misused("a password twice", "user.create ann pw --password-file -", "given twice"),
-    misused("a password's file that there is not", "user.create ann --password-file /nosuch", "/nosuch cannot be read: No such file"),
-    misused("a password's file that is a directory", "user.create ann --password-file /tmp", "Is a directory"),
-    misused("a password's file without end", "user.create ann --password-file /dev/zero", "more than"),
-    misused("a password that looks like a flag", "user.create ann --password --yes", "looks like a flag"),
+    misused(
+        "a password's file that there is not",
+        "user.create ann --password-file /nosuch",
+        "/nosuch cannot be read: No such file",
+    ),
+    misused(
+        "a password's file that is a directory",
+        "user.create ann --password-file /tmp",
+        "Is a directory",
+    ),
+    misused(
+        "a password's file without end", "user.create ann --password-file /dev/zero", "more than"
+    ),
+    misused(
+        "a password that looks like a flag",
+        "user.create ann --password --yes",
+        "one without its value",
+    ),
     misused("a user's name too long", f"user.create {'n' * 64} pw", "64 bytes"),
     misused("a user's name with a tab", "user.create a\tb pw", "control characters"),
-    misused("a user that PostgreSQL reserves", "user.create pg_monitor2 pw", "reserves the name pg_monitor2"),
+    misused(
+        "a user that PostgreSQL reserves",
+        "user.create pg_monitor2 pw",
+        "reserves the name pg_monitor2",
+    ),
     misused("a user called public", "user.create public pw", "reserves the name public"),
     misused("an Invoke flag behind the command", "start --collection x", "takes no --collection"),
-)  # fmt: skip
+)
 
 
 def docker_gone(line: str, code: int, says: str = "No Docker engine answers on localhost") -> Case:
@@ -260,9 +289,17 @@ DOCKER_GONE = (
     docker_gone("user.create ann pw", 3),
     docker_gone("user.password ann pw", 3),
     docker_gone("user.delete ann", 3),
-    Case("no docker program: init", ("init",), 3, "no docker program on", environ={"PATH": "/nosuch"}),
-    Case("no docker program: status", ("status",), 5, "no docker program", environ={"PATH": "/nosuch"}),
-)  # fmt: skip
+    Case(
+        "no docker program: init", ("init",), 3, "no docker program on", environ={"PATH": "/nosuch"}
+    ),
+    Case(
+        "no docker program: status",
+        ("status",),
+        5,
+        "no docker program",
+        environ={"PATH": "/nosuch"},
+    ),
+)
 
 ALONE = (*CONFIGURATION, *FILES, *USAGE, *DOCKER_GONE)
 
@@ -291,8 +328,10 @@ class Runner:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def _file(self, case: Case) -> Path:
+        number = abs(hash(case.what))
         values = {
-            "COMPOSE_PROJECT_NAME": f"{PREFIX}-nowhere",
+            # Another cluster for each: they would lock one another out.
+            "COMPOSE_PROJECT_NAME": f"{PREFIX}-{number}",
             "DOCKER_HUB_IMAGE": "false",
             "WITNESS_NODE": "node-2",
             "VOLUME_ROOT": str(self.directory / "volumes"),
@@ -303,7 +342,7 @@ class Runner:
             "WITNESS_IP": "10.99.0.13",
             **case.settings,
         }
-        path = self.directory / f"{abs(hash(case.what))}.env"
+        path = self.directory / f"{number}.env"
         lines = "".join(f"{key}={value}\n" for key, value in values.items())
         path.write_text(lines + case.raw)
         return path
@@ -333,7 +372,7 @@ def check(case: Case, done: Done) -> None:
     assert case.says in said, f"{case.what}: {done}"
     assert "Traceback" not in said
     assert "defect" not in said
-    if case.words[0] != "status" or case.code == 2:
+    if "--json" not in case.words and (case.words[0] != "status" or case.code == 2):
         first = done.stderr.splitlines()[0]
         assert first.endswith((".", "!", "?")), f"no sentence: {done}"
 
@@ -367,12 +406,18 @@ IN_THE_WAY = (
     in_the_way("a container of our name that is not ours", "that is not ours exists on localhost"),
     in_the_way("a network that overlaps", "overlaps with the network"),
     in_the_way("a host's route that overlaps", "route to 10.98.4.0/24 by lo"),
-    in_the_way("a network of our name with another subnet", "exists on localhost with 10.98.6.0/24"),
-    in_the_way("an image that there is not", "has no image pgha/nosuch", DOCKER_HUB_IMAGE_NAME="pgha/nosuch"),
+    in_the_way(
+        "a network of our name with another subnet", "exists on localhost with 10.98.6.0/24"
+    ),
+    in_the_way(
+        "an image that there is not",
+        "has no image pgha/nosuch",
+        DOCKER_HUB_IMAGE_NAME="pgha/nosuch",
+    ),
     in_the_way("a file system that is full", "MB are free at"),
     in_the_way("a file in a volume's place", "etc/ssh on localhost"),
-    in_the_way("data of somebody else", "node-1 has data on localhost: postgresql/data"),
-)  # fmt: skip
+    in_the_way("data of somebody else", "node-1 has data on localhost"),
+)
 
 
 @contextmanager
@@ -600,7 +645,7 @@ def test_somebody_else_at_work_is_named_at_once(word: str, cluster: RealCluster)
 @pytest.mark.parametrize("door", [True, False], ids=["through Pgpool-II", "direct"])
 @pytest.mark.parametrize("user", ["there", "postgres", "nobody"])
 def test_a_wrong_password_opens_no_door(cluster: RealCluster, user: str, door: bool) -> None:
-    with pytest.raises(AssertionError, match="authentication failed|no pg_hba.conf entry"):
+    with pytest.raises(AssertionError, match="authentication failed"):
         cluster.client.psql("SELECT 1", user=user, password="not this one", door=door)
 
 

@@ -501,14 +501,13 @@ class Model:
         node.slots.clear()
 
     def _verb_fence(self, node: ModelNode, args: dict[str, str]) -> Iterator[None]:
+        if "fence stops nothing" in self.mutations:
+            return
         node.change(
             role=Role.FENCED,
             upstream=args.get("to"),
             position=node.assignment.position if node.assignment.role is Role.FENCED else None,
         )
-        if "fence stops nothing" in self.mutations:
-            node.change(position=len(node.log))
-            return
         yield
         self._stop(node, clean=self.random.random() < 0.8)
         yield

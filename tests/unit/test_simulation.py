@@ -234,7 +234,13 @@ MUTATIONS: dict[str, tuple[tuple[str, ...], Patches]] = {
         ("fetch brings nothing", "promote ignores the LSN"),
         ((promotion, "caught_up", lambda *_: anything()),),
     ),
-    "fence that stops nothing": (("fence stops nothing",), ()),
+    "fence that stops nothing, and nobody looks": (
+        ("fence stops nothing",),
+        (
+            (failover_module, "has_role", lambda *_: anything()),
+            (failover_module, "fenced_at_known_lsn", lambda *_: anything()),
+        ),
+    ),
     "vote that goes on receiving": (("vote goes on receiving",), ()),
     "follow that never checks for divergence": (
         ("follow checks nothing",),
@@ -253,7 +259,7 @@ MUTATIONS: dict[str, tuple[tuple[str, ...], Patches]] = {
 # Where the search begins, since these are rare; without them it takes some seconds more.
 HINTS = {"serve whoever was a primary once": 3370}
 # With quorum commit the vote alone keeps the old primary from acknowledging anything.
-HUNTED_IN = {"fence that stops nothing": "two nodes"}
+HUNTED_IN = {"fence that stops nothing, and nobody looks": "two nodes"}
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
