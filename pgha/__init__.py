@@ -11,8 +11,8 @@ __all__ = ["Cluster"]
 
 
 def __getattr__(name: str) -> Any:
-    # Nothing is imported before it is used: the image carries `pgha.node` and `pgha.commands` alone,
-    # and a task's `--help` should not pay for Fabric.
+    # Nothing is imported before it is used: the image carries `pgha.node` and `pgha.commands`
+    # alone, and a task's `--help` should not pay for Fabric.
     if name == "Cluster":
         from pgha.cluster import Cluster
 

@@ -216,7 +216,7 @@ class Cluster:
         dry_run: bool,
         confirm: Confirm | None = None,
     ) -> Outcome:
-        """Observe, plan, ask, act, verify; under the lock, unless nothing is going to be changed."""
+        """Observe, plan, ask, act, verify; under the lock, unless nothing will be changed."""
         from pgha.counting import Counting
         from pgha.execute import Outcome, execute
         from pgha.nodes import VerbError
@@ -267,7 +267,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def _locked(self, command: str) -> Iterator[None]:
-        """Hold the lock of every host that answers. Raises Locked, or Unreachable where none does."""
+        """Hold the lock of every host that answers. Raises Locked; Unreachable if none does."""
         assert self._reach is not None
         owner, silent = f"{self.by}: {command}", list[PghaError]()
         hosts = self._reach.hosts()

@@ -1,7 +1,7 @@
 """Every error the tool raises: a sentence about what is true now, the next command, an exit code.
 
 Exit codes are the contract of README, "Exit codes": 0 done, 1 failed on the way, 2 wrong usage or
-configuration, 3 refused, 6 somebody else holds the lock. (4 and 5 are `status`' answers, not errors.)
+configuration, 3 refused, 6 somebody else holds the lock. (4 and 5 are `status`' answers.)
 """
 
 from __future__ import annotations

@@ -58,10 +58,10 @@ def sizing(memory_bytes: int, data_nodes_on_host: int, pgpools: int) -> Sizing:
 
     with max_pool 1 (nothing is kept for a next client), own = 10 and two a pool for the agents,
     probes and Pgpool-II's own questions, direct = a fifth of max_connections for the direct door.
-    WAL senders (standbys, the witness, base backups) are not within max_connections since PostgreSQL
-    12. Each pool has 8 to 100 processes: each is started anew in a failover, 0.4 to 2 ms apiece.
-    Where memory would give fewer than the smallest number needs, the smallest number wins: idle
-    connections take little.
+    WAL senders (standbys, the witness, base backups) are not within max_connections since
+    PostgreSQL 12. Each pool has 8 to 100 processes: each is started anew in a failover, 0.4 to 2 ms
+    apiece. Where memory would give fewer than the smallest number needs, the smallest number wins:
+    idle connections take little.
 
     Raises ValueError where an argument is less than one.
     """

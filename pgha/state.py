@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -168,15 +168,21 @@ class ClusterState:
         return node.role is Role.STANDBY and node.timeline == primary.timeline
 
     @property
-    def serving_data(self) -> tuple[str, ...]:
-        """The data nodes that every Pgpool-II should have attached: the primary and who streams."""
+    def attached(self) -> tuple[str, ...]:
+        """The nodes that every Pgpool-II should have attached now."""
         if self.primary is None:
             return ()
-        return tuple(
-            n.name
-            for n in self.topology.data_nodes
-            if n.name == self.primary.name or self.streams(n.name)
-        )
+        standbys = (n.name for n in self.topology.data_nodes if self.streams(n.name))
+        return self.to_attach(self.primary.name, standbys)
+
+    def to_attach(self, primary: str, standbys: Iterable[str]) -> tuple[str, ...]:
+        """The nodes to attach where `primary` and `standbys` serve, in the topology's order.
+
+        Without READ_BALANCE the primary alone: a session is opened on every attached node, and
+        hangs when one of them dies (docs/pgpool.md).
+        """
+        wanted = {primary, *standbys} if self.topology.read_balance else {primary}
+        return tuple(n.name for n in self.topology.data_nodes if n.name in wanted)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What `status` answers: the state, its verdict, the problems, and the document for `--json`. Pure."""
+"""What `status` answers: the state, its verdict, the problems, the `--json` document. Pure."""
 
 from __future__ import annotations
 

@@ -167,7 +167,10 @@ def _door_shown(node: NodeState) -> str:
         return UNKNOWN
     if not door.running:
         return "stopped"
-    return f"{len(door.up)} of {len(door.backends)}" if door.backends else "running"
+    if door.primary is None:
+        return "no primary"
+    others = len(door.up) - 1
+    return f"→ {door.primary}" + (f" +{others}" if others else "")
 
 
 def size_shown(size_bytes: int) -> str:

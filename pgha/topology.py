@@ -75,6 +75,7 @@ class Topology:
     home: the node to which `failback` moves the primary.
     majority: how many voters (all nodes, the witness included) decide.
     quorum_commit: whether a commit waits until that many have it on disk.
+    read_balance: whether Pgpool-II sends reads to standbys; else it knows the primary alone.
     """
 
     cluster: str
@@ -86,6 +87,7 @@ class Topology:
     frontend_network: str
     frontend_subnet: str
     alias: str
+    read_balance: bool = False
 
     @property
     def majority(self) -> int:
@@ -162,6 +164,7 @@ def topology(settings: Settings) -> Topology:
         frontend_network=f"{settings.compose_project_name}-frontend",
         frontend_subnet=str(settings.postgres_frontend_subnet),
         alias=settings.pgpool_alias,
+        read_balance=settings.read_balance,
     )
 
 

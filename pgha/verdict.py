@@ -225,7 +225,7 @@ def _of_door(state: ClusterState, node: NodeState) -> Iterator[Problem]:
         )
         yield Problem("door-astray", node.name, message, "inv recovery")
     else:
-        wrong = set(door.up) ^ set(state.serving_data)
+        wrong = set(door.up) ^ set(state.attached)
         if wrong:
             names = " and ".join(sorted(wrong))
             message = f"Pgpool-II on {node.name} sees {names} otherwise than PostgreSQL does."

@@ -56,7 +56,7 @@ class Command:
 
     @property
     def shown(self) -> str:
-        """How people see it (plans, DEBUG=1): the line, and whether something secret is fed to it."""
+        """How people see it (plans, DEBUG=1): the line, and whether a secret is fed to it."""
         if self.stdin is None:
             return self.quoted
         return f"{self.quoted} < {'***' if isinstance(self.stdin, Secret) else 'stdin'}"

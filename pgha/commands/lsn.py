@@ -1,4 +1,4 @@
-"""Log sequence numbers: a position in the WAL as an integer of bytes, and how PostgreSQL writes it."""
+"""Log sequence numbers: a position in the WAL as an integer of bytes, and in PostgreSQL's form."""
 
 from __future__ import annotations
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import types
 import typing
 from dataclasses import dataclass, fields, is_dataclass
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any, get_args, get_origin, get_type_hints
 
 
-class Role(str, Enum):
+class Role(StrEnum):
     """What a node is, as observed; never what it is configured to be."""
 
     PRIMARY = "primary"
@@ -58,7 +58,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Follower:
-    """One line of the primary's pg_stat_replication; lag_bytes: primary's LSN less its flush LSN."""
+    """One line of the primary's pg_stat_replication; lag_bytes: the primary's LSN less its own."""
 
     name: str
     state: str
@@ -81,7 +81,7 @@ class Slot:
 @dataclass(frozen=True)
 class Postgres:
     """PostgreSQL as it runs. lsn: what is on disk here (primary: flushed; standby: received and
-    flushed, or replayed where that is more). history: (timeline, LSN where it was left), oldest first.
+    flushed, or replayed where that is more). history: (timeline, where it was left), oldest first.
     upstream: the node a running WAL receiver streams from."""
 
     running: bool
@@ -111,7 +111,7 @@ class Wal:
 
 @dataclass(frozen=True)
 class Backend:
-    """A node as this Pgpool-II sees it; status `up`, `down` or `unused`, role `primary`/`standby`."""
+    """A node as this Pgpool-II sees it; status `up`, `down`, `unused`; role as PostgreSQL has it."""
 
     name: str
     status: str

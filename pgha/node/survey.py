@@ -16,7 +16,7 @@ def survey(root: str, paths: list[str]) -> dict[str, Any]:
     """root: where the host's root is mounted; paths: directories of the host.
 
     For each: its entries (none where it does not exist), whether an `init` was cut off there, and
-    the bytes free and in all of its file system; and the host's IPv4 routes, the default one left out.
+    the bytes free and in all of its file system; and the host's IPv4 routes but the default one.
     """
     routes = _routes()
     os.chroot(root)  # So that the host's absolute links lead where they lead on the host.

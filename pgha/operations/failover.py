@@ -8,7 +8,6 @@ from pgha.node.report import Role
 from pgha.operations.promotion import promotion
 from pgha.operations.settle import (
     can_follow,
-    data_in_order,
     follow,
     in_order,
     not_followers,
@@ -73,7 +72,7 @@ def _unfinished(state: ClusterState, primary: NodeState) -> Plan:
     earlier term or have only given their word for this one, and doors that lead elsewhere."""
     term = primary.timeline or 0
     joining = [n.name for n in state.answering if _left_behind(state, n, primary)]
-    up = data_in_order((*state.serving_data, *joining), state)
+    up = state.to_attach(primary.name, (*state.attached, *joining))
     doors = tuple(steer(n.name, primary.name, up) for n in state.answering)
     doors = tuple(step for step in doors if not step.ensures.holds(state))
     if not joining and not any(_astray(state, step.node, up) for step in doors):
@@ -175,7 +174,7 @@ def _hand_over(state: ClusterState, primary: NodeState, heir: NodeState) -> Plan
     others = [n.name for n in state.nodes if state.streams(n.name) and n is not heir]
     before, after = _electors(state, old, others)
     doors = [n.name for n in state.answering]
-    up = data_in_order((*state.serving_data, old, new), state)
+    up = state.to_attach(new, (*state.attached, old))
     return Plan(
         f"Move the primary from {old} to {new}",
         stages(

@@ -11,11 +11,19 @@ from pgha.keys import Birth
 from pgha.limits import COPY_S, DOCKER_S, INITDB_S, PROMOTE_S
 from pgha.operations.obstacles import cut_off, in_words, obstacles
 from pgha.operations.provision import CLUSTER_LABEL, Provision
-from pgha.operations.settle import follow, steer
+from pgha.operations.settle import follow, start_container, steer
 from pgha.plan import Plan, Run, Step, stages, verb
 from pgha.render import prepare_document
 from pgha.site import Site
-from pgha.state import ClusterState, Condition, anything, container_runs, is_primary
+from pgha.state import (
+    ClusterState,
+    Condition,
+    ContainerStatus,
+    NodeState,
+    anything,
+    container_runs,
+    is_primary,
+)
 from pgha.topology import Node
 
 # A cluster's first term: PostgreSQL's first timeline.
@@ -28,8 +36,15 @@ def init(
     """Plan a new cluster on these hosts.
 
     force: what the volumes hold is moved aside, and containers that were stopped are made again.
+    Where an earlier `init` was cut off but its primary serves, the rest is done: it may be in use.
     Raises Refused with everything that is in the way.
     """
+    if (
+        not force
+        and state.primary is not None
+        and any(cut_off(site, n) for n in provision.topology.nodes)
+    ):
+        return _rest(state, state.primary, site, provision)
     found = obstacles(state, site, provision, force=force)
     if found:
         raise _refusal(found, bool(obstacles(state, site, provision, force=True)))
@@ -37,7 +52,7 @@ def init(
     moved = {n.name: _held(site, n) for n in topology.nodes}
     primary = topology.node(topology.home)
     others = topology.others(primary.name)
-    up = tuple(n.name for n in topology.data_nodes)
+    up = state.to_attach(primary.name, topology.names)
     return Plan(
         f"Make the cluster {topology.cluster}: {', '.join(topology.names)}",
         stages(
@@ -46,7 +61,7 @@ def init(
             tuple(_container(provision, n) for n in topology.nodes),
             (_initdb(primary, birth), *_doors_know(provision)),
             _serve(primary),
-            tuple(_copy(n, primary) for n in others if n.carries_data),
+            tuple(_copy(n, primary, FIRST_TERM) for n in others if n.carries_data),
             tuple(follow(n.name, primary.name, FIRST_TERM) for n in others),
             tuple(steer(n.name, primary.name, up) for n in topology.nodes),
             tuple(_complete(n) for n in topology.nodes),
@@ -55,6 +70,29 @@ def init(
             f"What {name} had is in aside/{birth.stamp} of {in_words(paths)}."
             for name, paths in moved.items()
             if paths
+        ),
+    )
+
+
+def _rest(state: ClusterState, primary: NodeState, site: Site, provision: Provision) -> Plan:
+    """What an `init` that was cut off has left to do once its primary serves.
+
+    Nothing is made anew: since the primary serves, clients may have written to it.
+    """
+    topology, term = provision.topology, primary.timeline or FIRST_TERM
+    joining = [n for n in topology.others(primary.name) if not state.streams(n.name)]
+    lacking = [n for n in joining if n.carries_data and not state.node(n.name).has_data]
+    stopped = [n for n in topology.nodes if state.node(n.name).container is ContainerStatus.STOPPED]
+    up = tuple(n.name for n in topology.data_nodes)
+    doors = tuple(steer(n.name, primary.name, up) for n in topology.nodes)
+    return Plan(
+        f"Complete the cluster {topology.cluster}: its init was cut off",
+        stages(
+            tuple(start_container(n.name, n.container) for n in stopped),
+            tuple(_copy(n, topology.node(primary.name), term) for n in lacking),
+            tuple(follow(n.name, primary.name, term) for n in joining),
+            tuple(step for step in doors if not step.ensures.holds(state)),
+            tuple(_complete(n) for n in topology.nodes if cut_off(site, n)),
         ),
     )
 
@@ -181,11 +219,11 @@ def _serve(primary: Node) -> Step:
     )
 
 
-def _copy(node: Node, primary: Node) -> Step:
+def _copy(node: Node, primary: Node, term: int) -> Step:
     return Step(
         f"Copy {primary.name} to {node.name}",
         node.name,
-        container_runs(node.name) & is_primary(primary.name, FIRST_TERM),
+        container_runs(node.name) & is_primary(primary.name, term),
         verb("copy", upstream=primary.name, timeout_s=COPY_S),
         Condition(f"{node.name} has data", (node.name,), lambda s: s.node(node.name).has_data),
     )

@@ -36,7 +36,7 @@ def obstacles(
 
 
 def cut_off(site: Site, node: Node) -> bool:
-    """Whether an earlier `init` got as far as this node and not to its end: its leavings are ours."""
+    """Whether an earlier `init` came as far as this node but not to its end."""
     volume = site.of(node).volume(node.volumes.etc_pgpool)
     return volume is not None and volume.initialising
 
@@ -76,15 +76,16 @@ def _of_subnet(facts: HostFacts, name: str, subnet: str) -> Iterator[str]:
                 has = " and ".join(network.subnets) or "no subnet"
                 yield f"The network {name} exists on {facts.name} with {has}, not {subnet}."
         elif any(wanted.overlaps(ipaddress.ip_network(s)) for s in network.subnets if ":" not in s):
-            taken = " and ".join(network.subnets)
-            yield f"{subnet} ({name}) overlaps with the network {network.name} ({taken}) on {facts.name}."
+            taken = f"the network {network.name} ({' and '.join(network.subnets)})"
+            yield f"{subnet} ({name}) overlaps with {taken} on {facts.name}."
     if ours:
         return  # its own route is among the host's routes
     named = {s for network in facts.networks for s in network.subnets}
     for route in facts.routes:
         destination, interface = route.split()
         if destination not in named and wanted.overlaps(ipaddress.ip_network(destination)):
-            yield f"{subnet} ({name}) overlaps with {facts.name}'s route to {destination} by {interface}."
+            taken = f"{facts.name}'s route to {destination} by {interface}"
+            yield f"{subnet} ({name}) overlaps with {taken}."
 
 
 def _of_container(

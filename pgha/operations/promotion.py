@@ -12,7 +12,6 @@ from pgha.node.report import Role
 from pgha.operations.election import Election, voters_for, what_may_be_lost, within_reach
 from pgha.operations.last_primary import has_last_primary
 from pgha.operations.settle import (
-    data_in_order,
     fence_for_good,
     may_be_a_primary,
     not_followers,
@@ -51,7 +50,7 @@ def promotion(state: ClusterState, to: str | None, force: bool) -> Plan:
     loses = what_may_be_lost(state, election, force)
     here = [n for n in state.nodes if n.answers or n in voters]
     joining = election.joining
-    up = data_in_order((heir.name, *(n.name for n in joining)), state)
+    up = state.to_attach(heir.name, (n.name for n in joining))
     quick = [n.name for n in joining if n.kind is Kind.WITNESS or n.role is Role.STANDBY]
     slow = [n.name for n in joining if n.name not in quick]
     passed_over = [n for n in here if n not in voters and may_be_a_primary(n)]

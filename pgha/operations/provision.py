@@ -1,4 +1,4 @@
-"""What a node's container is made of, from the settings. Pure; `init` makes all, `start` a lost one."""
+"""What a node's container is made of. Pure; `init` makes all of them, `start` a lost one."""
 
 from __future__ import annotations
 

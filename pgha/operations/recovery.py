@@ -8,7 +8,6 @@ from pgha.node.report import Role
 from pgha.operations.last_primary import has_last_primary
 from pgha.operations.settle import (
     can_follow,
-    data_in_order,
     fence_for_good,
     follow,
     may_be_a_primary,
@@ -199,7 +198,8 @@ def _admit(state: ClusterState, name: str) -> Step:
 
 def _doors(state: ClusterState, primary: str, joining: list[NodeState]) -> tuple[Step, ...]:
     """Each Pgpool-II that answers, or will, leads to the primary and has attached who streams."""
-    up = data_in_order((*state.serving_data, *(n.name for n in joining)), state)
+    up = state.to_attach(primary, (*state.attached, *(n.name for n in joining)))
     names = [n.name for n in state.nodes if n.answers or n in joining]
     made = [steer(name, primary, up) for name in names]
-    return tuple(step for step in made if joining or not step.ensures.holds(state))
+    back = {n.name for n in joining}
+    return tuple(s for s in made if s.node in back or not s.ensures.holds(state))

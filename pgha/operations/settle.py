@@ -180,9 +180,3 @@ def in_order(names: Iterable[str], state: ClusterState) -> tuple[str, ...]:
     """Names in the topology's order, each once."""
     wanted = set(names)
     return tuple(node.name for node in state.topology.nodes if node.name in wanted)
-
-
-def data_in_order(names: Iterable[str], state: ClusterState) -> tuple[str, ...]:
-    """Of these, the data nodes, in the topology's order."""
-    data = {node.name for node in state.topology.data_nodes}
-    return tuple(name for name in in_order(names, state) if name in data)

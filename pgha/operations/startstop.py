@@ -9,7 +9,6 @@ from pgha.node.report import Role
 from pgha.operations.last_primary import last_primary
 from pgha.operations.provision import Provision, create_container
 from pgha.operations.settle import (
-    data_in_order,
     follow,
     start_container,
     steer,
@@ -88,7 +87,7 @@ def _services(
         verb("serve", term=term, timeout_s=PROMOTE_S),
         serving,
     )
-    up = data_in_order((name, *state.serving_data, *(n.name for n in joining)), state)
+    up = state.to_attach(name, (*state.attached, *(n.name for n in joining)))
     doors = tuple(
         steer(n.name, name, up, needs=serving)
         for n in state.nodes

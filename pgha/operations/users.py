@@ -1,4 +1,4 @@
-"""`user.create`, `user.password`, `user.delete`: the role on the primary, its password at every door.
+"""`user.create`, `user.password`, `user.delete`: the role, and its password at every door.
 
 Pure. Each order is such that a run that was cut off is finished by the same command again, and that
 a role which exists already loses nothing by a mistake.

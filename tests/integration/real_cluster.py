@@ -197,16 +197,16 @@ class RealCluster:
     def role(self, node: str) -> str:
         return str(next(n["role"] for n in self.status()["nodes"] if n["name"] == node))
 
-    def becomes(self, verdict: str) -> None:
-        """Wait until the verdict is this one; the status is the whole of what is seen."""
+    def becomes(self, *verdicts: str) -> None:
+        """Wait until the verdict is one of these."""
 
         def judged() -> bool:
             seen = self.status()
-            if seen["verdict"] != verdict:
+            if seen["verdict"] not in verdicts:
                 raise Unreachable(f"{seen['verdict']}: {seen['problems']}")
             return True
 
-        wait_until(judged, timeout_s=BECOMES_S, what=f"{self.name} is {verdict}")
+        wait_until(judged, timeout_s=BECOMES_S, what=f"{self.name} is {' or '.join(verdicts)}")
 
     def container(self, node: str) -> str:
         return topology(self.settings).node(node).container

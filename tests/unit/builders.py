@@ -30,13 +30,18 @@ from pgha.topology import Kind, Node, Topology, topology
 LSN = 0x3000100
 
 
-def two_and_a_witness() -> Topology:
-    return topology(parse("WITNESS_NODE=node-2", source="t", environ={}))
+# With it every Pgpool-II has the standbys attached: the case with more to do.
+_BALANCED = "READ_BALANCE=on\n"
+
+
+def two_and_a_witness(*, read_balance: bool = True) -> Topology:
+    text = "WITNESS_NODE=node-2\n" + (_BALANCED if read_balance else "")
+    return topology(parse(text, source="t", environ={}))
 
 
 def two_nodes() -> Topology:
     """Asynchronous, as SYNCHRONOUS_MODE=auto makes it without a witness."""
-    return topology(parse("", source="t", environ={}))
+    return topology(parse(_BALANCED, source="t", environ={}))
 
 
 def three_data_nodes() -> Topology:
@@ -266,6 +271,8 @@ def _door(draft: Draft, whole: list[Draft], of: Topology) -> Door:
     if draft.container is not ContainerStatus.RUNNING or draft.stopped:
         return Door(False)
     up = [d.name for d in whole if leader and (d is leader or _streams(d, leader, whole))]
+    if leader and not of.read_balance:
+        up = [leader.name]
     return door(leader.name if leader else "", *up, of=of)
 
 

@@ -30,7 +30,7 @@ from pgha.status_view import print_status, row, size_shown
 from pgha.tasks.invocation import Invocation
 from pgha.topology import LOCAL_HOST, Kind, topology
 
-TOPOLOGY = topology(parse("WITNESS_NODE=node-2", source="test.env", environ={}))
+TOPOLOGY = topology(parse("WITNESS_NODE=node-2\nREAD_BALANCE=on", source="test.env", environ={}))
 LSN = 0x3_000148
 
 
@@ -191,7 +191,7 @@ def test_cells_say_what_is_known_and_mark_what_is_not() -> None:
         "LSN": "0/2FFFF48",
         "lag": "512 B",
         "replication": "quorum",
-        "Pgpool-II": "2 of 2",
+        "Pgpool-II": "→ node-0 +1",
     }
     unknown = row(STOPPED, STOPPED.node("node-2"))
     assert (unknown["timeline"], unknown["LSN"], unknown["Pgpool-II"]) == ("?", "?", "?")

@@ -21,6 +21,7 @@ from tests.unit.builders import (
     standby,
     stopped,
     three_data_nodes,
+    two_and_a_witness,
     two_nodes,
     unknown,
     witness,
@@ -400,3 +401,14 @@ def test_a_promotion_without_a_majority_takes_a_term_that_the_others_do_not_come
     assert argument(failover(alone, force=True), "Promote node-1", "term") == 120
     other = cluster(standby("node-0", timeline=3), unknown("node-1"), unknown("node-2"))
     assert argument(failover(other, force=True), "Promote node-0", "term") == 100
+
+
+def test_without_read_balance_a_door_has_the_primary_alone() -> None:
+    pair = (primary("node-0"), standby("node-1"), witness("node-2"))
+    state = cluster(*pair, of=two_and_a_witness(read_balance=False))
+    plan = failover(state)
+    assert not [title for title in plan.titles if title.startswith("Attach")]
+    commands = [step.commands(state)[0].shown for step in plan.steps]
+    assert [line for line in commands if " steer " in line] == [
+        "pgha-node steer primary=node-1 up=node-1"
+    ] * 3

@@ -21,6 +21,7 @@ from tests.unit.builders import (
     silent,
     standby,
     stopped,
+    two_and_a_witness,
     unknown,
     witness,
 )
@@ -177,3 +178,10 @@ def test_doors_are_put_right_though_the_node_that_needs_it_is_out_of_reach() -> 
     plan = recovery(state)
     assert plan.titles == ("Steer Pgpool-II on node-2 to node-1",)
     assert plan.notes == ("node-0 cannot be reached: no route to host",)
+
+
+def test_without_read_balance_no_door_is_touched_when_a_standby_comes_back() -> None:
+    away = (primary("node-0"), down("node-1"), witness("node-2"))
+    state = cluster(*away, of=two_and_a_witness(read_balance=False))
+    steered = [t for t in recovery(state).titles if t.startswith("Steer")]
+    assert steered == ["Steer Pgpool-II on node-1 to node-0"]

@@ -1,0 +1,232 @@
+"""A command is killed as one of its steps begins; the same command again finishes the work.
+
+Every kind of step is cut somewhere, by SIGKILL, SIGTERM and SIGINT in turns. A client writes all
+the time, and what was acknowledged to it is there in the end.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pgha.locking import path_of
+from tests.client.client import Written, docker
+from tests.integration.real_cluster import Done, RealCluster
+
+SIGNALS = itertools.cycle((signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
+    made = RealCluster("cut", 93, tmp_path_factory.mktemp("cut"))
+    try:
+        made.inv("init")
+        made.client.start()
+        yield made
+    finally:
+        made.tear_down()
+
+
+@pytest.fixture
+def at_home(cluster: RealCluster) -> RealCluster:
+    """Healthy, the primary at home: what each test begins with, whatever the last one left."""
+    if cluster.status()["verdict"] != "healthy":
+        cluster.inv("start", check=None)
+        cluster.inv("recovery", check=None)
+    cluster.inv("failback")
+    cluster.becomes("healthy")
+    return cluster
+
+
+def cut(cluster: RealCluster, *words: str, at: str) -> Done:
+    """Cut a command off at a step. It says so where it can, and leaves no lock."""
+    by = next(SIGNALS)
+    done = cluster.cut_off(*words, at=at, by=by)
+    if by is signal.SIGKILL:
+        assert done.code == -signal.SIGKILL
+    else:
+        assert done.code == 1, f"{by.name} at {at}: {done.stderr}"
+        assert "Traceback" not in done.stderr
+        assert "the same command again finishes the work" in done.stderr
+    lock = os.open(path_of(cluster.name), os.O_RDWR)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(lock)
+    return done
+
+
+FAILOVER = ("pgha-node fence", "pgha-node promote", "pgha-node follow", "pgha-node steer")
+
+
+@pytest.mark.parametrize("step", FAILOVER)
+def test_a_hand_over(at_home: RealCluster, step: str) -> None:
+    with at_home.client.writing() as writing:
+        cut(at_home, "failover", "--to", "node-1", at=step)
+        at_home.inv("failover", "--to", "node-1")
+    assert at_home.role("node-1") == "primary"
+    finished(at_home, writing.written)
+
+
+@pytest.mark.parametrize("step", FAILOVER)
+def test_a_move_home(at_home: RealCluster, step: str) -> None:
+    at_home.inv("failover", "--to", "node-1")
+    with at_home.client.writing() as writing:
+        cut(at_home, "failback", at=step)
+        at_home.inv("failback")
+    assert at_home.role("node-0") == "primary"
+    finished(at_home, writing.written)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "pgha-node vote",
+        "pgha-node fetch",
+        "pgha-node promote",
+        "pgha-node follow",
+        "pgha-node steer",
+    ],
+)
+def test_a_promotion(at_home: RealCluster, step: str) -> None:
+    with at_home.client.writing() as writing:
+        at_home.kill("node-0")
+        cut(at_home, "failover", at=step)
+        at_home.inv("failover", "--to", "node-1")
+        at_home.inv("recovery")
+    assert at_home.role("node-1") == "primary"
+    finished(at_home, writing.written)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "container start",
+        "pgha-node rewind upstream=node-1 check=true",
+        "pgha-node rewind upstream=node-1 by=",
+        "pgha-node follow",
+        "pgha-node steer",
+    ],
+)
+def test_a_recovery_by_rewinding(at_home: RealCluster, step: str) -> None:
+    with at_home.client.writing() as writing:
+        diverge(at_home)
+        at_home.inv("failover", "--to", "node-1")
+        cut(at_home, "recovery", "--node", "node-0", at=step)
+        at_home.inv("recovery", "--node", "node-0")
+    assert at_home.role("node-0") == "standby"
+    finished(at_home, writing.written)
+
+
+@pytest.mark.parametrize("step", ["pgha-node copy", "pgha-node follow", "pgha-node steer"])
+def test_a_recovery_by_a_new_copy(at_home: RealCluster, step: str) -> None:
+    with at_home.client.writing() as writing:
+        cut(at_home, "recovery", "--node", "node-1", "-f", at=step)
+        at_home.inv("recovery", "--node", "node-1", "-f")
+    assert at_home.role("node-1") == "standby"
+    finished(at_home, writing.written)
+
+
+@pytest.mark.parametrize(
+    "step", ["pgha-node halt services=doors", "pgha-node halt services=all", "container stop"]
+)
+def test_a_stop(at_home: RealCluster, step: str) -> None:
+    with at_home.client.writing() as writing:
+        pass
+    cut(at_home, "stop", at=step)
+    at_home.inv("stop")
+    assert {n["container"] for n in at_home.status()["nodes"]} == {"stopped"}
+    at_home.inv("start")
+    finished(at_home, writing.written)
+
+
+@pytest.mark.parametrize(
+    "step", ["container start", "pgha-node serve", "pgha-node follow", "pgha-node steer"]
+)
+def test_a_start(at_home: RealCluster, step: str) -> None:
+    with at_home.client.writing() as writing:
+        pass
+    at_home.inv("stop")
+    cut(at_home, "start", at=step)
+    at_home.inv("start")
+    finished(at_home, writing.written)
+
+
+INIT = (
+    "network create",
+    "pgha-node prepare",
+    "container create",
+    "pgha-node initdb",
+    "pgha-node door_user_set",
+    "pgha-node serve",
+    "pgha-node copy",
+    "pgha-node follow",
+    "pgha-node steer",
+    "pgha-node complete",
+)
+
+
+def test_an_init_at_each_of_its_steps_one_after_the_other(tmp_path: Path) -> None:
+    cluster = RealCluster("cut-init", 94, tmp_path)
+    try:
+        for step in INIT:
+            cut(cluster, "init", at=step)
+        cluster.inv("init")
+        cluster.becomes("healthy")
+        cluster.inv("init", check=3)
+    finally:
+        cluster.tear_down()
+
+
+@pytest.mark.parametrize("step", ["pgha-node prepare", "pgha-node copy", "pgha-node complete"])
+def test_an_init_that_was_cut_off_needs_no_force(tmp_path: Path, step: str) -> None:
+    cluster = RealCluster("cut-once", 95, tmp_path)
+    try:
+        cut(cluster, "init", at=step)
+        cluster.inv("init")
+        cluster.becomes("healthy")
+        assert "node-0 has data" in cluster.inv("init", check=3).stderr
+    finally:
+        cluster.tear_down()
+
+
+def test_an_init_that_lacked_its_last_mark_keeps_what_was_written_since(tmp_path: Path) -> None:
+    """Its cluster was healthy when it was killed: it may have been in use from then on."""
+    cluster = RealCluster("cut-last", 96, tmp_path)
+    try:
+        cluster.cut_off("init", at="pgha-node complete", by=signal.SIGKILL)
+        cluster.client.start()
+        cluster.client.psql("CREATE TABLE kept (n int); INSERT INTO kept VALUES (1)")
+        cluster.inv("init", check=None)
+        assert cluster.client.psql("SELECT n FROM kept") == "1"
+        cluster.becomes("healthy")
+    finally:
+        cluster.tear_down()
+
+
+def diverge(cluster: RealCluster) -> None:
+    """The primary at home has WAL that nobody else will ever have, and is gone."""
+    others = (cluster.container("node-1"), cluster.container("node-2"))
+    docker("pause", *others)
+    try:
+        sql = "SET synchronous_commit = local; CREATE TABLE alone AS SELECT generate_series(1, 9)"
+        words = ("exec", "-u", "postgres", cluster.container("node-0"), "psql", "-XAtq")
+        where = ("-h", "/var/run/postgresql", "-p", str(cluster.settings.pgport))
+        docker(*words, *where, "-c", sql, "postgres")
+        cluster.kill("node-0")
+    finally:
+        docker("unpause", *others)
+
+
+def finished(cluster: RealCluster, written: Written | None) -> None:
+    """Healthy in the end, with every row that was acknowledged."""
+    assert written is not None
+    cluster.becomes("healthy")
+    assert written.acknowledged
+    assert cluster.client.lost(written) == []
