@@ -60,9 +60,10 @@ class Nodes:
         return _understood(node, verb, line, status)
 
     def close(self) -> None:
-        for session in self._sessions.values():
+        # Where we were interrupted, threads that nobody waits for may still be opening sessions.
+        sessions, self._sessions = self._sessions, {}
+        for session in tuple(sessions.values()):
             session.close()
-        self._sessions.clear()
 
     def _lock_of(self, node: str) -> threading.Lock:
         with self._guard:
@@ -75,7 +76,7 @@ class Nodes:
             try:
                 return session.ask(json.dumps(request), timeout_s=timeout_s)
             except Unreachable:
-                del self._sessions[node]
+                self._sessions.pop(node, None)
                 raise
         try:
             session = self._reach.container(node).session(("pgha-node", "session"))

@@ -138,7 +138,8 @@ def _of_postgres(provision: Provision, size: Sizing) -> Iterator[File]:
         max_wal_senders=4 + 3 * len(topology.nodes),
         wal_keep_mb=min(WAL_KEEP_MB, settings.wal_keep_max_mb),
         max_slot_wal_keep_mb=settings.wal_keep_max_mb,
-        max_wal_size_mb=max(64, min(1024, settings.wal_keep_max_mb)),
+        max_wal_size_mb=size.max_wal_mb,
+        superuser_reserved=size.superuser_reserved,
     )
     hba = render(
         "pg_hba.conf.j2",

@@ -59,8 +59,9 @@ def sizing(memory_bytes: int, data_nodes_on_host: int, pgpools: int) -> Sizing:
     with max_pool 1 (nothing is kept for a next client), own = 10 and two a pool for the agents,
     probes and Pgpool-II's own questions, direct = a fifth of max_connections for the direct door.
     WAL senders (standbys, the witness, base backups) are not within max_connections since
-    PostgreSQL 12. Each pool has 8 to 100 processes: each is started anew in a failover, 0.4 to 2 ms
-    apiece. Where memory would give fewer than the smallest number needs, the smallest number wins:
+    PostgreSQL 12. Each host's pools have 8 to 100 processes: each is started anew in a failover,
+    0.4 to 2 ms apiece, and where three pools share two cores that is what clients wait for. Where
+    memory would give fewer than the smallest number needs, the smallest number wins:
     idle connections take little.
 
     Raises ValueError where an argument is less than one.
@@ -75,7 +76,8 @@ def sizing(memory_bytes: int, data_nodes_on_host: int, pgpools: int) -> Sizing:
 
     affordable = min(_MOST_CONNECTIONS, share_mb * 30 // 100 // _CONNECTION_MB)
     by_connections = (affordable * 4 // 5 - own - _RESERVED) // pgpools
-    children = max(_FEWEST_CHILDREN, min(_MOST_CHILDREN, by_memory, by_connections))
+    most = _MOST_CHILDREN // pools_here
+    children = max(_FEWEST_CHILDREN, min(most, by_memory, by_connections))
 
     # Up from what the pools take, so that it fits whichever bound it was.
     taken = pgpools * children + own + _RESERVED

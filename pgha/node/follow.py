@@ -133,13 +133,13 @@ def follow(node: Node, source: str, term: int, timeout_s: float = STREAM_S) -> s
         )
 
     if node.kind == "witness":
-        theirs = upstream.look(node, source)
+        theirs = upstream.look(node, source, term)
         change(follower)
         return witness.follow(node, theirs)
     if streams_from(node, source) and follower(before) == before:
         _drop_own_slots(node)
         return f"streams from {source}"
-    _check(node, source, before)
+    _check(node, source, before, term)
     change(follower)
     postgres.become_standby_at_start()
     if postgres.write_role_conf(node, source, before.voters):
@@ -150,13 +150,13 @@ def follow(node: Node, source: str, term: int, timeout_s: float = STREAM_S) -> s
     return f"streams from {source}"
 
 
-def _check(node: Node, source: str, before: Assignment) -> None:
+def _check(node: Node, source: str, before: Assignment, term: int) -> None:
     """Refuse what must not follow; nothing durable is changed yet. A receiver from another node is
     ended first: a log that still grows cannot be compared."""
     if postgres.runs_as_primary(node):
         raise Refused("primary", "PostgreSQL runs here as a primary: fence it first.")
     postgres.require_whole()
-    theirs = upstream.look(node, source)
+    theirs = upstream.look(node, source, term)
     control = postgres.need_control()
     if control.system_identifier != theirs.system_identifier:
         raise Refused("other-cluster", f"{source} is another cluster's: its identifier differs.")

@@ -111,7 +111,7 @@ class Wal:
 
 @dataclass(frozen=True)
 class Backend:
-    """A node as this Pgpool-II sees it; status `up`, `down`, `unused`; role as PostgreSQL has it."""
+    """A node as this Pgpool-II sees it; status: `up`, `down`, `unused`; role: primary, standby."""
 
     name: str
     status: str

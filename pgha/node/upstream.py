@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from pgha.commands import postgres as commands
@@ -39,23 +40,40 @@ def database_connection(node: Node, name: str) -> str:
     return postgres.connection_to(node, name) + " dbname='postgres'"
 
 
-def look(node: Node, name: str) -> Upstream:
-    """What `name` says of itself. Raises Failed("upstream") where no primary answers."""
+def look(node: Node, name: str, expected: int = 1) -> Upstream:
+    """What `name` says of itself. Raises Failed("upstream") where no primary answers.
+
+    expected: the timeline that it should be on; if it is, one connection is enough.
+    """
     connection = database_connection(node, name) + " replication='database'"
     try:
-        lines = postgres.ask(connection, _LOOK)
+        lines = _ask(connection, expected)
         identifier, timeline, lsn = lines[0].split("|")[:3]
         recovery, oldest = lines[1].split("|")
         if recovery != "f":
             raise Failed("upstream", f"{name} is in recovery: it is no primary.")
         history: commands.History = ()
         if int(timeline) > 1:
-            text = "\n".join(postgres.ask(connection, f"TIMELINE_HISTORY {int(timeline)};\n"))
-            history = commands.parse_history(text)
+            asked = int(timeline) == expected and len(lines) > 2
+            rest = lines[2:] if asked else postgres.ask(connection, _history_of(int(timeline)))
+            history = commands.parse_history("\n".join(rest))
     except SqlFailed as error:
         raise Failed("upstream", f"{name} does not answer as a primary. {error.message}") from error
     begin = segment_start("00000001" + oldest, SEGMENT_BYTES)[1] if oldest else 0
     return Upstream(name, identifier, int(timeline), parse_lsn(lsn), history, begin)
+
+
+def _history_of(timeline: int) -> str:
+    return f"TIMELINE_HISTORY {timeline};\n"
+
+
+def _ask(connection: str, expected: int) -> list[str]:
+    """The answers to _LOOK, and behind them the history of the expected timeline, if it has one. A
+    client waits for a follower meanwhile: each connection costs a start of psql and a SCRAM."""
+    if expected > 1:
+        with contextlib.suppress(SqlFailed):
+            return postgres.ask(connection, _LOOK + _history_of(expected))
+    return postgres.ask(connection, _LOOK)
 
 
 def require_beginning(end: End, upstream: Upstream) -> None:

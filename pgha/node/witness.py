@@ -106,6 +106,12 @@ def streams(node: Node, source: str) -> bool:
     return "streaming" in lines
 
 
+def _has_begun(node: Node, timeline: int) -> bool:
+    """Whether there is WAL of a timeline here."""
+    names = (file.name for file in Path(node.archive).iterdir())
+    return any(commands.is_segment(n) and n.startswith(f"{timeline:08X}") for n in names)
+
+
 def follow(node: Node, primary: upstream.Upstream) -> str:
     """Receive WAL from a primary and wait until it streams. Raises Failed("not-streaming")."""
     source = primary.name
@@ -113,11 +119,16 @@ def follow(node: Node, primary: upstream.Upstream) -> str:
         return f"receives WAL from {source}"
     stop()
     moved = make_way(node, primary)
+    known = _has_begun(node, primary.timeline)
 
     def look() -> tuple[bool | None, str]:
         if receiver() is None:
             start(node, source)
             return None, "pg_receivewal ended; the container's log says why"
+        # A file of the new timeline says first that it streams. Asking the primary costs a login,
+        # just while the receiver, the doors and the clients want the processors.
+        if not known and not _has_begun(node, primary.timeline):
+            return None, f"no WAL of timeline {primary.timeline} yet"
         return (True, "") if streams(node, source) else (None, "not streaming yet")
 
     process.wait_until(

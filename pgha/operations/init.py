@@ -83,7 +83,7 @@ def _rest(state: ClusterState, primary: NodeState, site: Site, provision: Provis
     joining = [n for n in topology.others(primary.name) if not state.streams(n.name)]
     lacking = [n for n in joining if n.carries_data and not state.node(n.name).has_data]
     stopped = [n for n in topology.nodes if state.node(n.name).container is ContainerStatus.STOPPED]
-    up = tuple(n.name for n in topology.data_nodes)
+    up = state.to_attach(primary.name, topology.names)
     doors = tuple(steer(n.name, primary.name, up) for n in topology.nodes)
     return Plan(
         f"Complete the cluster {topology.cluster}: its init was cut off",

@@ -279,6 +279,7 @@ def postgresql_conf(cluster: str) -> str:
         wal_keep_mb=128,
         max_slot_wal_keep_mb=1024,
         max_wal_size_mb=512,
+        superuser_reserved=3,
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pgha.errors import Unreachable
+from pgha.errors import Failed, Unreachable
 from pgha.settings import VARIABLES, Settings, load
 from pgha.topology import topology
 from pgha.waiting import wait_until
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 PREFIX = os.environ.get("PGHA_TEST_PREFIX", "pgha-test")
 VERSION = os.environ.get("PGHA_TEST_POSTGRES_VERSION", "17")
 LIMIT_S = 300.0
-BECOMES_S = 60.0
+BECOMES_S = 30.0
 INVOKE = (sys.executable, "-m", "invoke")
 
 
@@ -206,7 +206,10 @@ class RealCluster:
                 raise Unreachable(f"{seen['verdict']}: {seen['problems']}")
             return True
 
-        wait_until(judged, timeout_s=BECOMES_S, what=f"{self.name} is {' or '.join(verdicts)}")
+        try:
+            wait_until(judged, timeout_s=BECOMES_S, what=f"{self.name} is {' or '.join(verdicts)}")
+        except Failed as error:
+            raise AssertionError(f"{error.message} {error.details}") from None
 
     def container(self, node: str) -> str:
         return topology(self.settings).node(node).container
