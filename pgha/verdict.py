@@ -55,6 +55,8 @@ def judge(state: ClusterState) -> tuple[Verdict, tuple[Problem, ...]]:
             return Verdict.DOWN, (nothing,)
     down = (*_no_primary(state), *_no_quorum(state))
     problems = (*_overtaken(state), *down, *_of_all_nodes(state))
+    if down and down[0].code == "stopped":
+        return Verdict.DOWN, down  # that each of its nodes is stopped says nothing more
     if down:
         return Verdict.DOWN, problems
     return (Verdict.DEGRADED if problems else Verdict.HEALTHY), problems
@@ -120,7 +122,7 @@ def _no_quorum(state: ClusterState) -> Iterator[Problem]:
 
 def _of_all_nodes(state: ClusterState) -> Iterator[Problem]:
     for node in state.nodes:
-        yield from _of_container(node)
+        yield from _of_container(state, node)
         if node.answers:
             yield from _of_role(state, node)
             yield from _of_replication(state, node)
@@ -128,7 +130,7 @@ def _of_all_nodes(state: ClusterState) -> Iterator[Problem]:
             yield from _of_disks(node)
 
 
-def _of_container(node: NodeState) -> Iterator[Problem]:
+def _of_container(state: ClusterState, node: NodeState) -> Iterator[Problem]:
     status, name = node.container, node.name
     if status is ContainerStatus.UNKNOWN:
         message = f"{node.host} does not answer: {node.error or 'no more is known'}"
@@ -138,11 +140,12 @@ def _of_container(node: NodeState) -> Iterator[Problem]:
             "container-missing", name, f"{name} has no container on {node.host}.", "inv start"
         )
     elif status is ContainerStatus.STOPPED:
-        remedy = f"inv recovery --node {name}"
+        remedy = f"inv recovery --node {name}" if state.primary else _instead(state)
         yield Problem("container-stopped", name, f"{name}'s container is stopped.", remedy)
     elif status is ContainerStatus.PAUSED:
         message = f"{name}'s container is paused on {node.host}."
-        yield Problem("container-paused", name, message, "inv stop")
+        remedy = f"docker unpause {state.topology.node(name).container}"
+        yield Problem("container-paused", name, message, remedy)
     elif node.report is None:
         message = f"{name} does not answer: {node.error or 'no more is known'}"
         yield Problem("node-silent", name, message, f"inv recovery --node {name}")

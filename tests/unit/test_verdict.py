@@ -73,7 +73,7 @@ RECOVER = "inv recovery --node node-1"
         (unknown("node-1"), "host-unreachable", "node-1", "ssh localhost docker ps"),
         (missing("node-1"), "container-missing", "node-1", "inv start"),
         (stopped("node-1"), "container-stopped", "node-1", RECOVER),
-        (paused("node-1"), "container-paused", "node-1", "inv stop"),
+        (paused("node-1"), "container-paused", "node-1", "docker unpause postgres-cluster-node-1"),
         (silent("node-1"), "node-silent", "node-1", RECOVER),
         (fenced("node-1"), "fenced", "node-1", RECOVER),
         (down("node-1"), "down", "node-1", RECOVER),
