@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from pgha.locking import path_of
+from pgha.waiting import wait_until
 from tests.client.client import Written, docker
 from tests.integration.real_cluster import Done, RealCluster
 
@@ -54,12 +55,20 @@ def cut(cluster: RealCluster, *words: str, at: str) -> Done:
         assert done.code == 1, f"{by.name} at {at}: {done.stderr}"
         assert "Traceback" not in done.stderr
         assert "the same command again finishes the work" in done.stderr
+    # A child that was forked just then has the lock until it becomes another program.
+    wait_until(lambda: lock_is_free(cluster), timeout_s=5, what="the lock is free")
+    return done
+
+
+def lock_is_free(cluster: RealCluster) -> bool:
     lock = os.open(path_of(cluster.name), os.O_RDWR)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
     finally:
         os.close(lock)
-    return done
+    return True
 
 
 FAILOVER = ("pgha-node fence", "pgha-node promote", "pgha-node follow", "pgha-node steer")
@@ -85,18 +94,16 @@ def test_a_move_home(at_home: RealCluster, step: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "step",
-    [
-        "pgha-node vote",
-        "pgha-node fetch",
-        "pgha-node promote",
-        "pgha-node follow",
-        "pgha-node steer",
-    ],
+    "step", ["pgha-node vote", "pgha-node fetch", *FAILOVER[1:]], ids=lambda step: step
 )
 def test_a_promotion(at_home: RealCluster, step: str) -> None:
+    standby = at_home.container("node-1")
     with at_home.client.writing() as writing:
+        # It lags while the witness acknowledges: so it has something to fetch.
+        docker("pause", standby)
+        at_home.client.psql("CREATE TABLE lag AS SELECT generate_series(1, 100000); DROP TABLE lag")
         at_home.kill("node-0")
+        docker("unpause", standby)
         cut(at_home, "failover", at=step)
         at_home.inv("failover", "--to", "node-1")
         at_home.inv("recovery")
@@ -121,6 +128,7 @@ def test_a_recovery_by_rewinding(at_home: RealCluster, step: str) -> None:
         cut(at_home, "recovery", "--node", "node-0", at=step)
         at_home.inv("recovery", "--node", "node-0")
     assert at_home.role("node-0") == "standby"
+    assert at_home.client.psql("SELECT to_regclass('alone')") == ""
     finished(at_home, writing.written)
 
 
@@ -212,16 +220,20 @@ def test_an_init_that_lacked_its_last_mark_keeps_what_was_written_since(tmp_path
 
 def diverge(cluster: RealCluster) -> None:
     """The primary at home has WAL that nobody else will ever have, and is gone."""
-    others = (cluster.container("node-1"), cluster.container("node-2"))
-    docker("pause", *others)
-    try:
-        sql = "SET synchronous_commit = local; CREATE TABLE alone AS SELECT generate_series(1, 9)"
-        words = ("exec", "-u", "postgres", cluster.container("node-0"), "psql", "-XAtq")
-        where = ("-h", "/var/run/postgresql", "-p", str(cluster.settings.pgport))
-        docker(*words, *where, "-c", sql, "postgres")
-        cluster.kill("node-0")
-    finally:
-        docker("unpause", *others)
+    others = ("node-1", "node-2")
+    for node in others:
+        cluster.kill(node)
+    sql = "SET synchronous_commit = local; CREATE TABLE alone AS SELECT generate_series(1, 9)"
+    words = ("exec", "-u", "postgres", cluster.container("node-0"), "psql", "-XAtq")
+    where = ("-h", "/var/run/postgresql", "-p", str(cluster.settings.pgport))
+    docker(*words, *where, "-c", sql, "postgres")
+    cluster.kill("node-0")
+    docker("start", *(cluster.container(node) for node in others))
+    wait_until(
+        lambda: [cluster.role(node) for node in others] == ["standby", "witness"],
+        timeout_s=30,
+        what="the others are back",
+    )
 
 
 def finished(cluster: RealCluster, written: Written | None) -> None:
