@@ -185,7 +185,8 @@ def test_an_init_at_each_of_its_steps_one_after_the_other(tmp_path: Path) -> Non
     try:
         for step in INIT:
             cut(cluster, "init", at=step)
-        cluster.inv("init")
+        # It may have been at its end when the signal came: then there is a cluster, which is said.
+        assert cluster.inv("init", check=None).code in (0, 3)
         cluster.becomes("healthy")
         cluster.inv("init", check=3)
     finally:
@@ -197,7 +198,7 @@ def test_an_init_that_was_cut_off_needs_no_force(tmp_path: Path, step: str) -> N
     cluster = RealCluster("cut-once", 95, tmp_path)
     try:
         cut(cluster, "init", at=step)
-        cluster.inv("init")
+        assert cluster.inv("init", check=None).code in ((0, 3) if "complete" in step else (0,))
         cluster.becomes("healthy")
         assert "node-0 has data" in cluster.inv("init", check=3).stderr
     finally:

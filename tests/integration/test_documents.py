@@ -20,8 +20,11 @@ DOCUMENTS = tuple(
     sorted((ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")))
 )
 
-# What a machine is set up with; test_packaging.py installs the package, bin/demo is a test of its own.
+# test_packaging.py installs the package; bin/demo and bin/test are run by whoever runs these.
 SET_UP = ("python3 -m venv .venv && .venv/bin/pip install -e .", ". .venv/bin/activate")
+
+# Flags before the command's name, which docs/tasks.md speaks of too.
+INVOKES_OWN = ("--help", "--list", "--list-depth", "--dry", "-e", "-R")
 
 # Variables of others that the documents speak of.
 FOREIGN_VARIABLES = {"PGHA_ENV", "NO_COLOR"}
@@ -70,7 +73,7 @@ def mentioned(program: str) -> list[str]:
     """Every command of a program in spans and shell blocks, once."""
     lines = [code for _, code, _ in spans()]
     lines += [command for block in blocks("sh") for command in block.commands]
-    return sorted({line for line in lines if line.split()[0] == program})
+    return sorted({line for line in lines if line.startswith(f"{program} ")})
 
 
 def flags_of(task: str) -> set[str]:
@@ -131,7 +134,7 @@ def test_a_mentioned_command_exists_with_its_flags(command: str) -> None:
     tasks = [word for word in words if word in namespace.task_names]
     if words[0].startswith("-"):
         # Invoke's own: `inv --help failover`, `inv --list`.
-        assert words[0] in ("--help", "--list", "--dry", "-e", "-R"), command
+        assert words[0] in INVOKES_OWN, command
         return
     if words[0] not in namespace.task_names:
         # A task of somebody else's, in a sentence about mounting.
