@@ -267,7 +267,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def _locked(self, command: str) -> Iterator[None]:
-        """Hold the lock of every host that answers. Raises Locked; Unreachable if none does."""
+        """Hold the lock of every host that answers. Raises Locked; Refused if none answers."""
         assert self._reach is not None
         owner, silent = f"{self.by}: {command}", list[PghaError]()
         hosts = self._reach.hosts()
@@ -278,7 +278,12 @@ class Cluster:
                 except Unreachable as error:
                     silent.append(error)
             if len(silent) == len(hosts):
-                raise silent[0]
+                first, *others = silent
+                raise Refused(
+                    first.message,
+                    next=first.next,
+                    details=(*first.details, *(o.message for o in others), "Nothing was changed."),
+                )
             yield
 
 

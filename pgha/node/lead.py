@@ -145,6 +145,7 @@ def promote(node: Node, term: int, lsn: int | None, voters: tuple[str, ...] = ()
     # new, a restart point makes sure that the checkpointer has read it before the first commit.
     new_quorum = postgres.quorum(node, after.voters) != before
     taken = _promote(node, barrier=new_quorum)
+    paths.INITIALISING.unlink(missing_ok=True)  # in use, whatever became of its `init`
     if taken != term:
         raise Failed("timeline", f"PostgreSQL took timeline {taken}, not {term}.")
     return f"promoted to term {term}, timeline {taken}"
@@ -260,6 +261,8 @@ def halt(node: Node, reason: str) -> str:
     """Stop PostgreSQL or the receiver for an operator; the role stays, `serve` or `follow` go on
     with it."""
     change(lambda a: replace(a, stopped=True, reason=reason))
+    # What is stopped on purpose was in use: no `init` that was cut off may go on over it.
+    paths.INITIALISING.unlink(missing_ok=True)
     if node.kind == "witness":
         witness.stop()
         return "takes no more WAL"

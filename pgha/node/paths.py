@@ -7,6 +7,8 @@ from pathlib import Path
 CONFIG = Path("/etc/pgpool2/pgha")
 NODE = CONFIG / "node.json"
 STATE = CONFIG / "state.json"
+# There from the first file of `init` to its last step; `survey.MARKER` is the same on the host.
+INITIALISING = CONFIG / "initialising"
 JOURNAL = CONFIG / "journal.jsonl"
 POSTGRESQL_CONF = CONFIG / "postgresql.conf"
 ROLE_CONF = CONFIG / "role.conf"

@@ -11,7 +11,6 @@ from typing import Any
 from pgha.node import aside, paths
 from pgha.node.errors import Failed
 from pgha.node.state import write_durably
-from pgha.node.survey import MARKER
 
 
 def prepare(document: Mapping[str, Any]) -> str:
@@ -29,7 +28,7 @@ def prepare(document: Mapping[str, Any]) -> str:
             _own(path, entry)
             if path == paths.CONFIG:
                 # From now on until `complete`, what stands here is nobody's cluster yet.
-                (paths.CONFIG.parent / MARKER).touch()
+                paths.INITIALISING.touch()
         for entry in _list(document, "files"):
             path = Path(entry["path"])
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -72,6 +71,5 @@ def _own(path: Path, entry: Mapping[str, Any]) -> None:
 
 def complete() -> str:
     """Take the mark of an `init` that is under way from this node's configuration."""
-    mark = paths.CONFIG.parent / MARKER
-    mark.unlink(missing_ok=True)
+    paths.INITIALISING.unlink(missing_ok=True)
     return "the node is complete"

@@ -114,7 +114,8 @@ def stop(state: ClusterState) -> Plan:
             raise Refused(
                 f"{paused[0]}'s container is paused: unpause it first.", next="inv status"
             )
-        return Plan("The cluster is stopped.")
+        unseen = [n for n in state.nodes if n.container is ContainerStatus.UNKNOWN]
+        return Plan("The cluster is stopped.", notes=tuple(map(_left_as_it_is, unseen)))
     topology, answering = state.topology, [n for n in up if n.answers]
     ends = tuple(
         Step(

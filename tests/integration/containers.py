@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import time
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pgha.templating import render
+from tests.integration.image import IMAGE
 
-IMAGE = os.environ.get("PGHA_TEST_IMAGE", "t1")
 PACKAGE = Path(__file__).parents[2] / "pgha"
 PASSWORD = "sécret: 'x\\"
 

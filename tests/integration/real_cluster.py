@@ -18,10 +18,9 @@ from pgha.settings import VARIABLES, Settings, load
 from pgha.topology import topology
 from pgha.waiting import wait_until
 from tests.client.client import Client, docker
+from tests.integration.image import PREFIX, VERSION
 
 ROOT = Path(__file__).parents[2]
-PREFIX = os.environ.get("PGHA_TEST_PREFIX", "pgha-test")
-VERSION = os.environ.get("PGHA_TEST_POSTGRES_VERSION", "17")
 LIMIT_S = 300.0
 BECOMES_S = 30.0
 INVOKE = (sys.executable, "-m", "invoke")

@@ -22,7 +22,8 @@ import pytest
 from pgha.locking import Note, path_of
 from tests.client.client import docker
 from tests.integration import loopback
-from tests.integration.real_cluster import INVOKE, LIMIT_S, PREFIX, ROOT, Done, RealCluster
+from tests.integration.image import PREFIX
+from tests.integration.real_cluster import INVOKE, LIMIT_S, ROOT, Done, RealCluster
 from tests.integration.real_cluster import environment as clean_environment
 
 NOBODY = "unix:///nonexistent/docker.sock"
@@ -487,15 +488,15 @@ def unreachable(what: str, line: str, code: int, says: str) -> Case:
 
 UNREACHABLE = (
     unreachable("nobody listens: status", "status", 5, "Connection refused"),
-    unreachable("nobody listens: failover", "failover", 1, "Connection refused"),
+    unreachable("nobody listens: failover", "failover", 3, "Connection refused"),
     unreachable("nobody speaks: status", "status", 5, "did not answer within 1 s"),
-    unreachable("nobody speaks: init", "init", 1, "did not answer within 1 s"),
+    unreachable("nobody speaks: init", "init", 3, "did not answer within 1 s"),
     unreachable("an unknown host key: status", "status", 5, "known_hosts"),
-    unreachable("an unknown host key: stop", "stop", 1, "known_hosts"),
+    unreachable("an unknown host key: stop", "stop", 3, "known_hosts"),
     unreachable("a key that is not let in: status", "status", 5, "refuses our keys for user"),
-    unreachable("a key that is not let in: start", "start", 1, "refuses our keys for user"),
+    unreachable("a key that is not let in: start", "start", 3, "refuses our keys for user"),
     unreachable("a name that there is not: status", "status", 5, "cannot be reached"),
-    unreachable("a name that there is not: recovery", "recovery", 1, "cannot be reached"),
+    unreachable("a name that there is not: recovery", "recovery", 3, "cannot be reached"),
 )
 
 

@@ -21,9 +21,8 @@ from pgha.settings import parse
 from pgha.topology import topology
 from pgha.waiting import wait_until
 from tests.integration import loopback
+from tests.integration.image import IMAGE, PREFIX
 from tests.integration.loopback import Loopback
-
-IMAGE = os.environ.get("PGHA_TEST_IMAGE", "t1")
 
 # What `init` will have laid out: the operator's key pair, the host key, who may come in.
 SET_UP = """
@@ -67,7 +66,7 @@ def docker(*words: str) -> str:
 
 
 def start_container() -> str:
-    name = f"pgha-test-{uuid.uuid4().hex[:8]}"
+    name = f"{PREFIX}-{uuid.uuid4().hex[:8]}"
     docker(
         *("run", "-d", "--name", name, "-p", "127.0.0.1::22", "--entrypoint", "sh"),
         *(IMAGE, "-c", SET_UP),

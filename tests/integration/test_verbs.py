@@ -11,22 +11,15 @@ from pathlib import Path
 import pytest
 
 from pgha.commands.lsn import show_lsn
-from tests.integration.containers import IMAGE, PASSWORD, Nodes, eventually, run
-
-pytestmark = pytest.mark.skipif(
-    subprocess.run(
-        ("docker", "image", "inspect", IMAGE), capture_output=True, check=False
-    ).returncode
-    != 0,
-    reason=f"needs Docker and the image {IMAGE} (PGHA_TEST_IMAGE)",
-)
+from tests.integration.containers import PASSWORD, Nodes, eventually, run
+from tests.integration.image import IMAGE, PREFIX
 
 
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[Nodes]:
     """Three empty nodes."""
     number = os.getpid() % 200
-    made = Nodes(f"pgha-verbs-{os.getpid()}", tmp_path / "n", f"10.78.{number}.0/24")
+    made = Nodes(f"{PREFIX}-verbs", tmp_path / "n", f"10.78.{number}.0/24")
     made.place.mkdir()
     try:
         made.create()
