@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
+import termios
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +87,15 @@ class ClusterTask(Task[Callable[..., Any]]):
     def _ended(self, printer: Printer, invocation: Invocation, *args: Any, **kwargs: Any) -> int:
         """Do the work, say how it ended, and with which exit code."""
         try:
+            return self._said(printer, invocation, *args, **kwargs)
+        except OSError:
+            if not _terminal_is_gone():
+                raise
+            _reader_went_away()
+            return 1
+
+    def _said(self, printer: Printer, invocation: Invocation, *args: Any, **kwargs: Any) -> int:
+        try:
             _mind_the_caller(args[0], invocation)
             work: Work = super().__call__(*args, **kwargs)
             code = work(_session(args[0], invocation, printer))
@@ -100,6 +111,8 @@ class ClusterTask(Task[Callable[..., Any]]):
             _reader_went_away()
             return 1
         except Exception as error:
+            if isinstance(error, OSError) and _terminal_is_gone():
+                raise
             printer.unexpected(_kept(error), error)
             return 1
 
@@ -157,6 +170,18 @@ def _session(context: object, invocation: Invocation, printer: Printer) -> Sessi
 def _run_config(context: object) -> dict[str, object]:
     config = cast(Context, context).config
     return dict(config.get("run", {}))
+
+
+def _terminal_is_gone() -> bool:
+    """Whether we were shown at a terminal that hung up: each write to it fails (EIO) from then on,
+    which is no defect of ours."""
+    for descriptor in (1, 2):
+        try:
+            termios.tcgetattr(descriptor)
+        except termios.error as error:
+            if error.args[0] == errno.EIO:
+                return True
+    return False
 
 
 def _reader_went_away() -> None:
