@@ -16,6 +16,8 @@ from pgha.node import process
 STOP_S = 0.2
 KILL_S = 2.0
 
+PROGRAM = "pgpool"
+
 
 def stop(ports: tuple[str, ...]) -> None:
     """End it and every session through it; nothing is left, its sockets at `ports` included."""
@@ -45,23 +47,12 @@ def _written() -> int | None:
 def main() -> int | None:
     """The main process's number, while it lives."""
     number = _written()
-    return number if number is not None and _is_pgpool(number) else None
-
-
-def _is_pgpool(pid: int) -> bool:
-    """Whether it is a living process of Pgpool-II, whatever its title says."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    name, _, rest = stat.partition("(")[2].rpartition(")")
-    return name == "pgpool" and rest.split()[0] not in "ZX"
+    return number if number is not None and process.is_named(number, PROGRAM) else None
 
 
 def _processes() -> frozenset[int]:
     """Every living process of Pgpool-II: children outlive a main process that was killed."""
-    numbers = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
-    return frozenset(pid for pid in numbers if _is_pgpool(pid))
+    return process.named(PROGRAM)
 
 
 def _kill(number: signal.Signals) -> None:

@@ -142,6 +142,22 @@ def runs(pid: int | None, program: str) -> bool:
     return bool(words) and os.path.basename(words[0]) == program
 
 
+def is_named(pid: int, program: str) -> bool:
+    """Whether it is a living process of that program, whatever its title says; 15 letters count."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    name, _, rest = stat.partition("(")[2].rpartition(")")
+    return name == program[:15] and rest.split()[0] not in "ZX"
+
+
+def named(program: str) -> frozenset[int]:
+    """Every living process of that program in this container."""
+    numbers = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return frozenset(pid for pid in numbers if is_named(pid, program))
+
+
 def read_pid(file: Path) -> int | None:
     """The number in a file's first line; None where there is none."""
     try:

@@ -13,14 +13,19 @@ from pgha.node.errors import Failed
 from pgha.node.postgres import SqlFailed
 from pgha.node.state import Node, sync_directory
 
+PROGRAM = "pg_receivewal"
+
 STOP_S = 5.0
 STREAM_S = 15.0
 
 
 def receiver() -> int | None:
-    """The living pg_receivewal's process."""
+    """The living pg_receivewal's process. The file is the quick way to it, not the truth: whoever
+    started one may have been killed before it was written."""
     number = process.read_pid(paths.RECEIVER_PID)
-    return number if process.runs(number, "pg_receivewal") else None
+    if number is not None and process.is_named(number, PROGRAM):
+        return number
+    return next(iter(process.named(PROGRAM)), None)
 
 
 def start(node: Node, source: str) -> None:
@@ -34,20 +39,28 @@ def start(node: Node, source: str) -> None:
         slot=node.me.slot,
     )
     started = process.spawn(words)
-    paths.RECEIVER_PID.write_text(f"{started.pid}\n")
+    # Replaced, not written into: main writes it as root, a verb as postgres, whose directory it is.
+    beside = paths.RECEIVER_PID.with_name(f"receiver.{os.getpid()}")
+    beside.write_text(f"{started.pid}\n")
+    beside.replace(paths.RECEIVER_PID)
 
 
 def stop() -> None:
-    """End the receiver and wait until it is gone: from then on no WAL is acknowledged here."""
-    number = receiver()
-    if number is None:
-        return
-    process.send(number, signal.SIGINT)
-    if not process.holds_within(lambda: receiver() is None, STOP_S):
-        process.send(number, signal.SIGKILL)
-        if not process.holds_within(lambda: receiver() is None, STOP_S):
-            raise Failed("stop", "pg_receivewal does not end.")
-    paths.RECEIVER_PID.unlink(missing_ok=True)
+    """End every receiver and wait until it is gone: from then on no WAL is acknowledged here.
+
+    Every one that runs, known by a file or not: a vote rests on it.
+    """
+
+    def gone() -> bool:
+        return not process.named(PROGRAM)
+
+    for number, limit_s in ((signal.SIGINT, STOP_S), (signal.SIGKILL, STOP_S)):
+        for pid in process.named(PROGRAM):
+            process.send(pid, number)
+        if process.holds_within(gone, limit_s):
+            paths.RECEIVER_PID.unlink(missing_ok=True)
+            return
+    raise Failed("stop", "pg_receivewal does not end.")
 
 
 def sync_files(directory: Path) -> None:

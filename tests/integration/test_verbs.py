@@ -300,3 +300,24 @@ def test_main_starts_what_died_but_never_a_primary(cluster: Nodes) -> None:
 def _streams(nodes: Nodes, name: str) -> bool:
     followers = nodes.verb("a", "probe").report["postgres"]["followers"]
     return any(f["name"] == name and f["state"] == "streaming" for f in followers)
+
+
+def test_a_vote_ends_a_receiver_that_no_file_tells_of(cluster: Nodes) -> None:
+    """Whoever started it was killed before it wrote the file: a vote must not leave it alone."""
+    cluster.sh("w", "rm /run/pgha/pg_receivewal.pid")
+    cluster.done("w", "vote", term=2)
+    assert cluster.sh("w", "pgrep -c pg_receivewal", check=False).strip() == "0"
+
+
+def test_a_receiver_that_main_started_is_no_obstacle_for_a_verb(cluster: Nodes) -> None:
+    """main runs as root, the verbs as postgres; the file may be of either."""
+    cluster.docker("kill", "a")
+    cluster.docker("kill", "w")
+    cluster.docker("start", "w")
+    started = "stat -c %U /run/pgha/pg_receivewal.pid"
+    eventually(lambda: cluster.sh("w", started, check=False).strip() == "root")
+    cluster.done("w", "vote", term=2)
+    cluster.done("b", "vote", term=2)
+    cluster.done("b", "promote", term=2)
+    cluster.done("w", "follow", upstream="b", term=2)
+    assert cluster.sql("b", "INSERT INTO t VALUES (1); SELECT count(*) FROM t;") == "1"
