@@ -164,11 +164,16 @@ def _of_role(state: ClusterState, node: NodeState) -> Iterator[Problem]:
         what = "receives no WAL" if node.kind is Kind.WITNESS else "runs no PostgreSQL"
         error = report.wal.error if report.wal else report.postgres.error if report.postgres else ""
         remedy = f"inv recovery --node {name}" if state.primary else _instead(state)
-        yield Problem("down", name, f"{name} {what}{': ' + error if error else ''}.", remedy)
+        yield Problem("down", name, f"{name} {what}{_because(error)}.", remedy)
     elif node.role is Role.UNKNOWN:
         error = report.postgres.error if report.postgres else ""
-        message = f"PostgreSQL on {name} takes no connection{': ' + error if error else ''}."
+        message = f"PostgreSQL on {name} takes no connection{_because(error)}."
         yield Problem("not-accepting", name, message, "inv status --watch")
+
+
+def _because(error: str) -> str:
+    """What a node said is wrong, at the end of a sentence."""
+    return f": {error.rstrip('.')}" if error else ""
 
 
 def _instead(state: ClusterState) -> str:
@@ -217,7 +222,7 @@ def _of_door(state: ClusterState, node: NodeState) -> Iterator[Problem]:
     if door is None or primary is None:
         return
     if not door.running:
-        message = f"Pgpool-II on {node.name} does not run{': ' + door.error if door.error else ''}."
+        message = f"Pgpool-II on {node.name} does not run{_because(door.error)}."
         yield Problem("door-down", node.name, message, "inv recovery")
     elif door.error and not door.backends:
         message = f"Pgpool-II on {node.name} does not tell its state: {door.error}"

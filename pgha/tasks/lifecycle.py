@@ -68,8 +68,8 @@ def stop(
     yes: bool = False,
     json: bool = False,
 ) -> Work:
-    """Stop the cluster: doors, standbys, then the primary.
+    """Stop the cluster: doors, the primary, then its followers.
 
-    The primary is stopped with a checkpoint, when the others have all of its WAL.
+    The primary is stopped with a checkpoint, and when it is down the others have all of its WAL.
     """
     return changes(lambda cluster, how: cluster.stop(dry_run=how.dry_run))
