@@ -9,7 +9,6 @@ from pgha.commands.base import Command, Secret
 from pgha.errors import Refused
 from pgha.keys import Birth
 from pgha.limits import COPY_S, DOCKER_S, INITDB_S, PROMOTE_S
-from pgha.node.report import Role
 from pgha.operations.obstacles import cut_off, in_words, obstacles
 from pgha.operations.provision import CLUSTER_LABEL, Provision
 from pgha.operations.settle import follow, start_container, steer
@@ -37,13 +36,15 @@ def init(
     """Plan a new cluster on these hosts.
 
     force: what the volumes hold is moved aside, and containers that were stopped are made again.
-    Where an earlier `init` was cut off but its primary has served, the rest is done: clients may
-    have written to it.
+    Where an earlier `init` was cut off but its primary serves, the rest is done: it may be in use.
     Raises Refused with everything that is in the way.
     """
-    begun = any(cut_off(site, n) for n in provision.topology.nodes)
-    if not force and begun and (served := state.primary or _was_to_serve(state)):
-        return _rest(state, served, site, provision)
+    if (
+        not force
+        and state.primary is not None
+        and any(cut_off(site, n) for n in provision.topology.nodes)
+    ):
+        return _rest(state, state.primary, site, provision)
     found = obstacles(state, site, provision, force=force)
     if found:
         raise _refusal(found, bool(obstacles(state, site, provision, force=True)))
@@ -59,7 +60,7 @@ def init(
             tuple(_prepare(site, provision, birth, n, bool(moved[n.name])) for n in topology.nodes),
             tuple(_container(provision, n) for n in topology.nodes),
             (_initdb(primary, birth), *_doors_know(provision)),
-            _serve(primary, FIRST_TERM),
+            _serve(primary),
             tuple(_copy(n, primary, FIRST_TERM) for n in others if n.carries_data),
             tuple(follow(n.name, primary.name, FIRST_TERM) for n in others),
             tuple(steer(n.name, primary.name, up) for n in topology.nodes),
@@ -73,24 +74,12 @@ def init(
     )
 
 
-def _was_to_serve(state: ClusterState) -> NodeState | None:
-    """The node that was told to be the primary and does not run, where all nodes answer and none
-    knows of a later term: nobody else can have been promoted."""
-    told = [n for n in state.answering if n.report and n.report.assignment.role is Role.PRIMARY]
-    if len(told) != 1 or len(state.answering) < len(state.nodes):
-        return None
-    node = told[0]
-    whole = node.role is Role.FENCED and node.has_data
-    return node if whole and node.timeline == state.term else None
-
-
 def _rest(state: ClusterState, primary: NodeState, site: Site, provision: Provision) -> Plan:
-    """What an `init` that was cut off has left to do once its primary has served.
+    """What an `init` that was cut off has left to do once its primary serves.
 
-    Nothing is made anew: clients may have written to it.
+    Nothing is made anew: since the primary serves, clients may have written to it.
     """
     topology, term = provision.topology, primary.timeline or FIRST_TERM
-    leader = topology.node(primary.name)
     joining = [n for n in topology.others(primary.name) if not state.streams(n.name)]
     lacking = [n for n in joining if n.carries_data and not state.node(n.name).has_data]
     stopped = [n for n in topology.nodes if state.node(n.name).container is ContainerStatus.STOPPED]
@@ -100,9 +89,7 @@ def _rest(state: ClusterState, primary: NodeState, site: Site, provision: Provis
         f"Complete the cluster {topology.cluster}: its init was cut off",
         stages(
             tuple(start_container(n.name, n.container) for n in stopped),
-            # Its `serve` may have died before it made the slots, without which nobody joins.
-            _serve(leader, term) if joining or state.primary is None else None,
-            tuple(_copy(n, leader, term) for n in lacking),
+            tuple(_copy(n, topology.node(primary.name), term) for n in lacking),
             tuple(follow(n.name, primary.name, term) for n in joining),
             tuple(step for step in doors if not step.ensures.holds(state)),
             tuple(_complete(n) for n in topology.nodes if cut_off(site, n)),
@@ -120,8 +107,6 @@ def _refusal(found: tuple[str, ...], still_with_force: bool) -> Refused:
         remedy = "inv build"
     elif any_ends("inv stop"):
         remedy = "inv stop"
-    elif any_ends("inv start"):
-        remedy = "inv start"
     else:
         remedy = "" if still_with_force else "inv init -f"
     count = "One thing is" if len(found) == 1 else f"{len(found)} things are"
@@ -224,13 +209,13 @@ def _doors_know(provision: Provision) -> Iterator[Step]:
             )
 
 
-def _serve(primary: Node, term: int) -> Step:
+def _serve(primary: Node) -> Step:
     return Step(
         f"Start {primary.name} as the primary",
         primary.name,
         container_runs(primary.name),
-        verb("serve", term=term, timeout_s=PROMOTE_S),
-        is_primary(primary.name, term),
+        verb("serve", term=FIRST_TERM, timeout_s=PROMOTE_S),
+        is_primary(primary.name, FIRST_TERM),
     )
 
 

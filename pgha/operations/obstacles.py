@@ -6,7 +6,6 @@ import ipaddress
 import os.path
 from collections.abc import Iterator
 
-from pgha.node import paths
 from pgha.operations.provision import Provision
 from pgha.site import HostFacts, Site
 from pgha.state import ClusterState, ContainerStatus
@@ -98,25 +97,11 @@ def _of_container(
     if owner != provision.topology.cluster:
         yield f"A container {node.container} that is not ours exists on {facts.name}."
     elif cut_off(Site((facts,)), node):
-        if not force and _may_have_served(state, facts, node):
-            yield (
-                f"{node.name} may have served clients (inv init -f moves what it has aside), and "
-                "no primary runs: inv start"
-            )
+        return
     elif state.node(node.name).container is not ContainerStatus.STOPPED:
         yield f"{node.name}'s container runs: inv stop"
     elif not force:
         yield f"{node.name}'s container exists, stopped, on {facts.name}."
-
-
-def _may_have_served(state: ClusterState, facts: HostFacts, node: Node) -> bool:
-    """It has a database, and was told a term or does not tell: then what it has is not nobody's,
-    even where its `init` was cut off."""
-    volume = facts.volume(node.volumes.postgres_data) if node.volumes.postgres_data else None
-    if volume is None or paths.DATA.name not in volume.entries:
-        return False
-    report = state.node(node.name).report
-    return report is None or report.assignment.term > 0
 
 
 def _of_volumes(facts: HostFacts, node: Node, force: bool) -> Iterator[str]:
