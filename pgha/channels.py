@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from pgha.at_once import at_once
 from pgha.commands.base import Command
 from pgha.errors import Unreachable
 from pgha.hosts import Result, Session, brief, last_lines, overdue
@@ -22,6 +23,8 @@ from pgha.waiting import Deadline
 _START_S = 10.0
 # A program that is asked no more has this long to end by itself.
 _FAREWELL_S = 1.0
+# Ending what runs on the other side, and giving the channel up.
+_PARTING_S = 3.0
 
 
 class _Transport(Protocol):
@@ -57,6 +60,20 @@ Kill = Callable[[int], None]
 # Every line begins with it: the shell says its process number, and becomes the program. SSH has a
 # request for signals (RFC 4254, "Signals"), but OpenSSH's server refuses it to root.
 _MARK = "pgha-process:"
+
+
+def part(action: Callable[[], None]) -> None:
+    """Do what ends a connection or a channel, and wait for it no longer than _PARTING_S.
+
+    A signal's exception can come between Paramiko's taking of a lock and its `try`: then nobody
+    ever gives that lock back, and whoever closes the connection would wait for it without end.
+    """
+
+    def suppressed() -> None:
+        with contextlib.suppress(OSError, EOFError):
+            action()
+
+    at_once({"the end": suppressed}, timeout_s=_PARTING_S)
 
 
 class _Head:
@@ -109,10 +126,9 @@ class SshChannel:
             if self._channel.exit_status < 0 and not self._channel.get_transport().is_active():
                 raise self._cut(command)
         except BaseException:
-            self._end()
+            part(self._end)
             raise
-        finally:
-            self._channel.close()
+        self._channel.close()
         status = self._channel.exit_status
         return Result(status, stdout.end(), stderr.end(), time.monotonic() - begun)
 
@@ -168,9 +184,12 @@ class SshChannel:
         )
 
     def _end(self) -> None:
-        """End what runs there, as far as the server is still heard."""
-        if self._head.pid is not None and not self._channel.status_event.is_set():
-            self._kill(self._head.pid)
+        """End what runs there, as far as the server is still heard, and close the channel."""
+        try:
+            if self._head.pid is not None and not self._channel.status_event.is_set():
+                self._kill(self._head.pid)
+        finally:
+            self._channel.close()
 
 
 class LineSession:
@@ -200,10 +219,14 @@ class LineSession:
 
     def close(self) -> None:
         """Its input ends; it has a moment to end by itself, so that what it held is free."""
-        with contextlib.suppress(OSError, EOFError):
-            self._channel.shutdown_write()
-            self._channel.status_event.wait(_FAREWELL_S)
-        self._channel.close()
+
+        def farewell() -> None:
+            with contextlib.suppress(OSError, EOFError):
+                self._channel.shutdown_write()
+                self._channel.status_event.wait(_FAREWELL_S)
+            self._channel.close()
+
+        part(farewell)
 
     def _send(self, line: str, deadline: Deadline) -> None:
         try:

@@ -20,6 +20,7 @@ from pgha.topology import Topology, topology
 
 if TYPE_CHECKING:
     from pgha.execute import Listener, Outcome
+    from pgha.history import History
     from pgha.hosts import Observer
     from pgha.operations.provision import Provision
     from pgha.plan import Plan
@@ -94,6 +95,36 @@ class Cluster:
 
         return status_of(self._open().whole())
 
+    def history(self) -> History:
+        """What happened to the cluster, from the nodes' own records, oldest first.
+
+        Raises Refused where no node's record can be read.
+        """
+        from pgha.history import history
+        from pgha.records import read_records
+
+        self._open()
+        assert self._reach is not None
+        return history(self.topology.cluster, read_records(self._reach, self._provision()))
+
+    def units(self, *, remove: bool = False, dry_run: bool = False) -> Outcome:
+        """Systemd units that start the nodes with their hosts. remove: take them away.
+
+        Raises Refused where systemd does not run a host, or we are not root there.
+        """
+        from pgha.units import units
+
+        self._open()
+        assert self._reach is not None
+        with contextlib.nullcontext() if dry_run else self._locked("units"):
+            return units(
+                self._reach,
+                self._provision(),
+                self._listening(),
+                remove=remove,
+                dry_run=dry_run,
+            )
+
     def build(self, *, dry_run: bool = False) -> Outcome:
         """The image on every host; a no-op where it is there as it would be built."""
         from pgha.building import build
@@ -112,15 +143,19 @@ class Cluster:
         """
         from pgha.keys import make_birth
         from pgha.operations.init import init
+        from pgha.operations.obstacles import cut_off
         from pgha.survey import survey
 
-        self._open()
+        world = self._open()
         assert self._reach is not None
         reach, provision = self._reach, self._provision()
 
         def operation(state: ClusterState) -> Plan:
-            birth = make_birth(self.settings, self.topology)
-            return init(state, survey(reach, provision), provision, birth, force=force)
+            birth, site = make_birth(self.settings, self.topology), survey(reach, provision)
+            if any(cut_off(site, node) for node in self.topology.nodes):
+                # What it left may have been in use: nodes that do not run tell at rest.
+                state = world.whole(rest=True)
+            return init(state, site, provision, birth, force=force)
 
         return self._change("init", operation, dry_run=dry_run, confirm=confirm)
 
@@ -192,20 +227,21 @@ class Cluster:
         from pgha.operations.users import user_create
 
         plan = user_create(self.settings, name, password)
-        return self._change("user.create", plan, dry_run=dry_run)
+        return self._change("user.create", plan, dry_run=dry_run, hold=False)
 
     def user_password(self, name: str, password: Secret, *, dry_run: bool = False) -> Outcome:
         """Another password for a role, at every door."""
         from pgha.operations.users import user_password
 
         plan = user_password(self.settings, name, password)
-        return self._change("user.password", plan, dry_run=dry_run)
+        return self._change("user.password", plan, dry_run=dry_run, hold=False)
 
     def user_delete(self, name: str, *, dry_run: bool = False) -> Outcome:
         """Drop a role that owns nothing."""
         from pgha.operations.users import user_delete
 
-        return self._change("user.delete", user_delete(self.settings, name), dry_run=dry_run)
+        plan = user_delete(self.settings, name)
+        return self._change("user.delete", plan, dry_run=dry_run, hold=False)
 
     def _change(
         self,
@@ -215,14 +251,18 @@ class Cluster:
         rest: bool = False,
         dry_run: bool,
         confirm: Confirm | None = None,
+        hold: bool = True,
     ) -> Outcome:
-        """Observe, plan, ask, act, verify; under the lock, unless nothing will be changed."""
+        """Observe, plan, ask, act, verify; under the lock, unless nothing will be changed.
+
+        hold: the agents leave the cluster to us meanwhile.
+        """
         from pgha.counting import Counting
         from pgha.execute import Outcome, execute
         from pgha.nodes import VerbError
 
         world = self._open()
-        with contextlib.nullcontext() if dry_run else self._locked(command):
+        with self._alone(command, dry_run, hold):
             state = world.whole(rest=rest)
             _require_a_host(state)
             plan = operation(state)
@@ -264,6 +304,16 @@ class Cluster:
         from pgha.execute import Listener
 
         return self._listener or Listener()
+
+    @contextlib.contextmanager
+    def _alone(self, command: str, dry_run: bool, hold: bool) -> Iterator[None]:
+        """No other operator, and no agent, changes the cluster meanwhile."""
+        with contextlib.ExitStack() as held:
+            if not dry_run:
+                held.enter_context(self._locked(command))
+            if hold and not dry_run:
+                held.enter_context(self._open().nodes.held(f"{self.by}: {command}"))
+            yield
 
     @contextlib.contextmanager
     def _locked(self, command: str) -> Iterator[None]:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from pgha.execute import Outcome
+    from pgha.history import History
     from pgha.plan import Plan, Step
     from pgha.progress import Progress
     from pgha.state import ClusterState
@@ -109,6 +110,14 @@ class Printer:
         from pgha.status_view import print_status
 
         print_status(status, self.caller.typed, rich_console(self.out))
+
+    def history(self, history: History) -> None:
+        if self.caller.as_json:
+            self.document(history.as_dict())
+            return
+        from pgha.history_view import print_history
+
+        print_history(history, rich_console(self.out))
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[Callable[[StatusLike], None]]:

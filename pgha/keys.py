@@ -28,15 +28,17 @@ class Birth:
     """All that is decided once in a cluster's life.
 
     operator: the key with which operators come into the containers. host and node: each container's
-    own, by the node's name; with the latter nodes fetch WAL from one another. pgpool: encrypts
-    passwords in Pgpool-II's password file. stamp: when, in UTC, fit for a directory's name.
-    superuser, replication: what PostgreSQL stores of these passwords.
+    own, by the node's name; with the latter nodes fetch WAL from one another. agents: proves that a
+    message is of this cluster's agent. pgpool: encrypts passwords in Pgpool-II's password file.
+    stamp: when, in UTC, fit for a directory's name. superuser, replication: what PostgreSQL stores
+    of these passwords.
     """
 
     stamp: str
     operator: KeyPair
     host: Mapping[str, KeyPair]
     node: Mapping[str, KeyPair]
+    agents: Secret
     pgpool: Secret
     superuser: Secret
     replication: Secret
@@ -49,6 +51,7 @@ def make_birth(settings: Settings, topology: Topology) -> Birth:
         operator=_key_pair(),
         host={name: _key_pair() for name in topology.names},
         node={name: _key_pair() for name in topology.names},
+        agents=Secret(secrets.token_hex(32)),
         pgpool=Secret(secrets.token_urlsafe(32)),
         superuser=new_verifier(settings.postgres_password),
         replication=new_verifier(settings.replication_password),

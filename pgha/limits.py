@@ -14,12 +14,18 @@ FRESH_S = 1.0
 VERIFY_PAUSE_S = 0.05
 # A stopped node's volumes are read by a helper container, whose start takes about half a second.
 AT_REST_S = 15.0
+# A node's journal: two files of a megabyte.
+RECORD_S = 10.0
 
 # Verbs. A base backup and a rewind move data: their limit is a day, they end when they are done.
 PROMOTE_S = 60.0
 FENCE_S = 120.0
 FOLLOW_S = 60.0
 VOTE_S = 30.0
+# A commit that a majority has: as soon as one follower streams.
+CONFIRM_S = 30.0
+# A word to the agents, which changes nothing.
+HOLD_S = 3.0
 FETCH_S = 300.0
 STEER_S = 30.0
 HALT_S = 150.0

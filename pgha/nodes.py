@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pgha.commands.base import Command, Secret
 from pgha.errors import CommandFailed, Failed, Refused, Unreachable
 from pgha.hosts import Observer, unobserved
+from pgha.limits import HOLD_S
 from pgha.node.report import Report, from_json
 from pgha.remote import Reach, Session
 
@@ -34,6 +36,25 @@ class Nodes:
         self._sessions: dict[str, Session] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
+        self._holding = ""
+
+    @contextlib.contextmanager
+    def held(self, reason: str) -> Iterator[None]:
+        """Meanwhile the nodes' agents leave the cluster to us: those that answer now, and those
+        that are reached later. A node that does not answer is held by nobody."""
+        self._holding = reason
+        self._tell_all("hold", {"reason": reason})
+        try:
+            yield
+        finally:
+            self._holding = ""
+            self._tell_all("release", {})
+
+    def _tell_all(self, verb: str, args: Mapping[str, str]) -> None:
+        """To every session that there is; one that is broken holds nobody any more."""
+        for node, session in tuple(self._sessions.items()):
+            with self._lock_of(node), contextlib.suppress(Unreachable):
+                session.ask(json.dumps({"verb": verb, "args": dict(args)}), timeout_s=HOLD_S)
 
     def ask(
         self,
@@ -83,6 +104,9 @@ class Nodes:
         except Unreachable:
             return None
         try:
+            if self._holding:
+                holding = {"verb": "hold", "args": {"reason": self._holding}}
+                session.ask(json.dumps(holding), timeout_s=HOLD_S)
             line = session.ask(json.dumps(request), timeout_s=timeout_s)
         except Unreachable:
             session.close()
@@ -141,6 +165,8 @@ NEXT = {
     "behind": "inv status",
     "passed-over": "inv recovery --node {node}",
     "old-term": "inv status",
+    "voted": "inv status",
+    "waiting": "inv status",
     "busy": "inv status",
 }
 

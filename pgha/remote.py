@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pgha.channels import SshChannel
+from pgha.channels import SshChannel, part
 from pgha.commands.base import Command
 from pgha.container_keys import ContainerKeys, KeyCache, cache_directory
 from pgha.containers import Container, Door, NotRunning
@@ -126,8 +126,11 @@ class _Wire:
         return self._opened("direct-tcpip", deadline, dest_addr=("127.0.0.1", port))
 
     def close(self) -> None:
-        _hang_up(self._transport)
-        self._client.close()
+        def hang_up() -> None:
+            _hang_up(self._transport)
+            self._client.close()
+
+        part(hang_up)
 
     def _channel(self, deadline: Deadline, kill: Callable[[int], None]) -> Channel:
         opened = self._opened("session", deadline)

@@ -10,6 +10,8 @@ from pgha.commands import pgpool
 from pgha.commands.base import Secret
 from pgha.commands.postgres import pgpass_line
 from pgha.keys import Birth
+from pgha.node import paths
+from pgha.node.survey import FORCED
 from pgha.operations.provision import Provision
 from pgha.sizing import Sizing, sizing
 from pgha.templating import render
@@ -44,19 +46,27 @@ class File:
 
 
 def prepare_document(
-    provision: Provision, birth: Birth, node: Node, memory_bytes: int, stamp: str | None
+    provision: Provision,
+    birth: Birth,
+    node: Node,
+    memory_bytes: int,
+    stamp: str | None,
+    *,
+    forced: bool = False,
 ) -> str:
     """What the verb `prepare` reads on standard input: the node's directories and files.
 
     memory_bytes: of the node's host. stamp: where what is there goes (`aside/<stamp>`), or None.
+    forced: it is for an `init -f`; the mark of the `init` that is under way says so.
     """
     size = node_sizing(provision, node, memory_bytes)
+    mark = File(str(paths.INITIALISING), Secret(FORCED))
     document = {
         "stamp": stamp,
         "directories": [vars(d) for d in directories(provision, node)],
         "files": [
             {"path": f.path, "owner": f.owner, "mode": f.mode, "content": f.content.reveal()}
-            for f in files(provision, birth, node, size)
+            for f in (*files(provision, birth, node, size), *((mark,) if forced else ()))
         ],
     }
     return json.dumps(document)
@@ -88,14 +98,14 @@ def directories(provision: Provision, node: Node) -> tuple[Directory, ...]:
 def files(provision: Provision, birth: Birth, node: Node, size: Sizing) -> tuple[File, ...]:
     """Every file that `init` writes on a node."""
     return (
-        *_of_node(provision, node),
+        *_of_node(provision, birth, node),
         *_of_postgres(provision, size),
         *_of_pgpool(provision, birth, size),
         *_of_ssh(provision, birth, node),
     )
 
 
-def _of_node(provision: Provision, node: Node) -> Iterator[File]:
+def _of_node(provision: Provision, birth: Birth, node: Node) -> Iterator[File]:
     settings, topology = provision.settings, provision.topology
     document = {
         "cluster": topology.cluster,
@@ -111,6 +121,10 @@ def _of_node(provision: Provision, node: Node) -> Iterator[File]:
         "replication_user": settings.replication_user,
         "pcp_user": settings.pcp_user,
         "quorum_commit": topology.quorum_commit,
+        "election_timeout_s": settings.election_timeout,
+        "auto_failover": settings.auto_failover,
+        "auto_recovery": settings.auto_recovery,
+        "read_balance": settings.read_balance,
         "archive_max_bytes": settings.archive_max_mb * MEGABYTE,
         "wal_keep_max_bytes": settings.wal_keep_max_mb * MEGABYTE,
         "locale_provider": settings.postgres_locale_provider.value,
@@ -120,6 +134,7 @@ def _of_node(provision: Provision, node: Node) -> Iterator[File]:
         "image": provision.image,
     }
     yield File(f"{OURS}/node.json", Secret(json.dumps(document, indent=2) + "\n"))
+    yield File(f"{OURS}/agent.key", birth.agents)
 
 
 def _of_postgres(provision: Provision, size: Sizing) -> Iterator[File]:
@@ -146,11 +161,18 @@ def _of_postgres(provision: Provision, size: Sizing) -> Iterator[File]:
         postgres_user=settings.postgres_user,
         replication_user=settings.replication_user,
         backend_subnet=topology.backend_subnet,
+    )
+    clients = render(
+        "clients_hba.conf.j2",
+        backend_subnet=topology.backend_subnet,
         frontend_subnet=topology.frontend_subnet,
     )
     ident = render("pg_ident.conf.j2", postgres_user=settings.postgres_user)
     yield File(f"{OURS}/postgresql.conf", Secret(config))
     yield File(f"{OURS}/pg_hba.conf", Secret(hba))
+    yield File(f"{OURS}/clients_hba.conf", Secret(clients))
+    # Nobody is let in before a first commit that a majority has.
+    yield File(f"{OURS}/gate_hba.conf", Secret(""))
     yield File(f"{OURS}/pg_ident.conf", Secret(ident))
     yield File(
         f"{OURS}/pgpass",

@@ -10,7 +10,8 @@ from pgha.topology import Node
 
 @dataclass(frozen=True)
 class VolumeFacts:
-    """A directory of a host, as it is before `init`. initialising: an `init` was cut off there."""
+    """A directory of a host, as it is before `init`. initialising: an `init` was cut off there;
+    forced: it was told to move aside what was there."""
 
     path: str
     entries: tuple[str, ...]
@@ -18,6 +19,7 @@ class VolumeFacts:
     initialising: bool
     total_bytes: int
     free_bytes: int
+    forced: bool = False
 
 
 @dataclass(frozen=True)

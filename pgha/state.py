@@ -236,6 +236,17 @@ def is_primary(name: str, term: int) -> Condition:
     return Condition(f"{name} is the primary on timeline {term}", (name,), test)
 
 
+def opened(name: str, term: int) -> Condition:
+    """`name` is the primary of `term`, a majority has a commit of that, and clients are let in."""
+
+    def test(state: ClusterState) -> bool:
+        report = state.node(name).report
+        postgres = report.postgres if report is not None else None
+        return is_primary(name, term).holds(state) and postgres is not None and postgres.opened
+
+    return Condition(f"{name} lets clients in", (name,), test)
+
+
 def serves(name: str) -> Condition:
     """`name` is the primary and takes connections."""
 

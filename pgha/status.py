@@ -48,6 +48,7 @@ def _node(state: ClusterState, node: NodeState) -> dict[str, Any]:
     report = node.report
     postgres = report.postgres if report else None
     door = report.door if report else None
+    agent = report.agent if report else None
     follower = state.follower(node.name)
     position = node.position if node.answers else None
     followers = postgres.followers if postgres else ()
@@ -83,9 +84,9 @@ def _node(state: ClusterState, node: NodeState) -> dict[str, Any]:
             ],
         },
         "agent": {
-            "running": bool(report and report.main_running and node.answers),
+            "running": bool(agent and agent.running and node.answers),
             "term": report.assignment.term if report else None,
-            "leader": report.assignment.upstream if report else None,
-            "hears": [],
+            "leader": agent.leader if agent else None,
+            "hears": list(agent.hears) if agent else [],
         },
     }

@@ -128,6 +128,7 @@ def _of_all_nodes(state: ClusterState) -> Iterator[Problem]:
             yield from _of_replication(state, node)
             yield from _of_door(state, node)
             yield from _of_disks(node)
+            yield from _of_agent(state, node)
 
 
 def _of_container(state: ClusterState, node: NodeState) -> Iterator[Problem]:
@@ -156,8 +157,11 @@ def _of_role(state: ClusterState, node: NodeState) -> Iterator[Problem]:
     if report is None:
         return
     if node.role is Role.FENCED:
+        agent = report.agent
         reason = report.assignment.reason or "it was the primary before it restarted"
-        remedy = f"inv recovery --node {name}" if state.primary else ""
+        reason = (agent.why.rstrip(".") if agent is not None else "") or reason
+        whole = " --force" if agent is not None and agent.needs_copy else ""
+        remedy = f"inv recovery --node {name}{whole}" if state.primary else ""
         message = f"{name} is fenced ({reason}): it serves nobody until it is a follower again."
         yield Problem("fenced", name, message, remedy or _instead(state))
     elif node.role is Role.DOWN:
@@ -210,6 +214,9 @@ def _of_primary(state: ClusterState, node: NodeState) -> Iterator[Problem]:
             behind = others[slot.name]
             message = f"{node.name} no longer has the WAL that {behind} lacks."
             yield Problem("slot-lost", behind, message, f"inv recovery --node {behind} --force")
+    if report.postgres.accepting and not report.postgres.opened:
+        message = f"{node.name} lets no client in yet: no majority has a commit of its term."
+        yield Problem("not-open", node.name, message, "inv status --watch")
     voters = report.assignment.voters
     left_out = [n for n in state.topology.names if voters and n not in voters]
     for name in left_out:
@@ -247,6 +254,32 @@ def _of_disks(node: NodeState) -> Iterator[Problem]:
             free = f"{_size(disk.free_bytes)} are free of {_size(disk.total_bytes)}"
             message = f"{node.name}: {free} at {disk.path}."
             yield Problem("disk-low", node.name, message, "inv status --watch")
+
+
+def _of_agent(state: ClusterState, node: NodeState) -> Iterator[Problem]:
+    """Who does not hear the others cannot vote for them in time."""
+    report = node.report
+    if report is None or report.agent is None or report.assignment.stopped:
+        return
+    agent, name = report.agent, node.name
+    if not agent.running:
+        message = f"{name}'s agent does not run: it takes no part in a failover."
+        remedy = f"docker restart {state.topology.node(name).container}"
+        yield Problem("agent-down", name, message, remedy)
+        return
+    if agent.why and node.role is not Role.FENCED:
+        whole = " --force" if agent.needs_copy else ""
+        remedy = f"inv recovery --node {name}{whole}" if state.primary else "inv status --watch"
+        yield Problem("agent-says", name, f"{name}: {agent.why.rstrip('.')}.", remedy)
+    there = [n for n in state.answering if n.name != name and n.report and n.report.agent]
+    deaf = [
+        n.name
+        for n in there
+        if n.report and n.report.agent and n.report.agent.running and n.name not in agent.hears
+    ]
+    for other in deaf:
+        message = f"{name}'s agent does not hear {other}'s: the network between them is cut."
+        yield Problem("unheard", name, message, "inv status --watch")
 
 
 def _size(size_bytes: int) -> str:

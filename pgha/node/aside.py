@@ -11,12 +11,13 @@ from pgha.commands.lsn import segment_start
 from pgha.node.state import stamp, sync_directory
 from pgha.node.wal import SEGMENT_BYTES
 
-NOT_MOVED = {"aside", "lost+found"}
+NAME = "aside"
+NOT_MOVED = {NAME, "lost+found"}
 
 
 def new_directory(volume: Path, name: str | None = None) -> Path:
     """A fresh directory below the volume's `aside`."""
-    directory = volume / "aside" / (name or stamp())
+    directory = volume / NAME / (name or stamp())
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return directory
 

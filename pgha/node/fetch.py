@@ -11,13 +11,15 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from pgha.commands import postgres as commands
 from pgha.commands.lsn import is_beginning_of, segment_start, show_lsn
-from pgha.node import follow, paths, postgres, process, wal
-from pgha.node.errors import Failed, Refused
+from pgha.node import paths, postgres, process, wal
+from pgha.node.errors import Failed, Refused, VerbError
+from pgha.node.receiving import disconnect
 from pgha.node.state import Node, sync_directory
 from pgha.node.wal import SEGMENT_BYTES, End
 
@@ -63,19 +65,43 @@ def fetch(node: Node, source: str) -> str:
     """
     if postgres.pid() is None or postgres.runs_as_primary(node):
         raise Refused("not-standby", "Only a running standby fetches WAL.")
-    follow.disconnect(node)
-    follow.drain(node)
-    timeline, lsn = wal.running_end(node)
-    mine = End(timeline, lsn, wal.history_of(paths.DATA / "pg_wal", timeline))
+    mine = disconnect(node)
+    if mine is None:
+        raise Refused("not-standby", "It takes no connections yet, and was stopped.")
     incoming = Path(node.archive) / "incoming"
     shutil.rmtree(incoming, ignore_errors=True)
     incoming.mkdir(mode=0o700, parents=True)
+    try:
+        theirs = _from(node, mine, source, incoming)
+    except VerbError:
+        shutil.rmtree(incoming, ignore_errors=True)
+        raise
+    if theirs is None:
+        shutil.rmtree(incoming, ignore_errors=True)
+        return f"{source} has nothing beyond {show_lsn(mine.lsn)}"
+    _wait_replayed(node, theirs)
+    # PostgreSQL has them in pg_wal now. A copy left here would win over a longer segment of our own
+    # at the next start.
+    shutil.rmtree(incoming, ignore_errors=True)
+    return f"fetched from {source} and replayed up to {show_lsn(theirs)}"
+
+
+def _from(node: Node, mine: End, source: str, incoming: Path) -> int | None:
+    """By the other node's agent, else by SSH; where its log ends, None: not beyond ours."""
+    from pgha.node import courier
+
+    try:
+        with courier.ask(node, source, mine.timeline, mine.lsn) as coming:
+            return _receive(mine, source, incoming, coming.stream, coming.verify)
+    except Failed as error:
+        if error.code != "no-courier":
+            raise
     words = (
         "ssh",
         *("-o", "BatchMode=yes", "-o", "ConnectTimeout=2", "-o", "StrictHostKeyChecking=yes"),
         *("-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=3"),
         f"postgres@{node.member(source).address}",
-        f"pgha-node hand_out from={show_lsn(lsn)} timeline={timeline}",
+        f"pgha-node hand_out from={show_lsn(mine.lsn)} timeline={mine.timeline}",
     )
     with subprocess.Popen(
         words,
@@ -85,30 +111,23 @@ def fetch(node: Node, source: str) -> str:
         env=process.environment(),
     ) as ssh:
         assert ssh.stdout is not None
+        assert ssh.stderr is not None
         try:
-            theirs = _receive(mine, source, incoming, ssh.stdout)
+            return _receive(mine, source, incoming, ssh.stdout, lambda: None)
         except Failed as error:
             ssh.kill()
-            shutil.rmtree(incoming, ignore_errors=True)
-            assert ssh.stderr is not None
             said = ssh.stderr.read().decode("utf-8", "replace").strip().splitlines()
             raise Failed(error.code, " ".join([error.message, *said[-1:]])) from error
         except Refused:
             ssh.kill()
-            shutil.rmtree(incoming, ignore_errors=True)
             raise
-    if theirs is None:
-        shutil.rmtree(incoming, ignore_errors=True)
-        return f"{source} has nothing beyond {show_lsn(lsn)}"
-    _wait_replayed(node, theirs)
-    # PostgreSQL has them in pg_wal now. A copy left here would win over a longer segment of our own
-    # at the next start.
-    shutil.rmtree(incoming, ignore_errors=True)
-    return f"fetched from {source} and replayed up to {show_lsn(theirs)}"
 
 
-def _receive(mine: End, source: str, incoming: Path, stream: IO[bytes]) -> int | None:
-    """Take the stream into `incoming`; where the source's log ends, None: not beyond ours."""
+def _receive(
+    mine: End, source: str, incoming: Path, stream: IO[bytes], verify: Callable[[], None]
+) -> int | None:
+    """Take the stream into `incoming`; where the source's log ends, None: not beyond ours. verify:
+    called when all was read, before anything of it could be used."""
     line = stream.readline()
     try:
         header = json.loads(line)
@@ -119,6 +138,7 @@ def _receive(mine: End, source: str, incoming: Path, stream: IO[bytes]) -> int |
     except (ValueError, KeyError, TypeError) as error:
         raise Failed("source", f"{source} does not hand out its WAL.") from error
     if (theirs.timeline, theirs.lsn) <= (mine.timeline, mine.lsn):
+        verify()
         return None
     if not is_beginning_of(mine.timeline, mine.lsn, theirs.history, theirs.timeline):
         raise Refused("diverged", f"WAL here is no beginning of that of {source}.")
@@ -136,6 +156,7 @@ def _receive(mine: End, source: str, incoming: Path, stream: IO[bytes]) -> int |
                 segments.append(beside)
             target.flush()
             os.fsync(target.fileno())
+    verify()
     _require_same_bytes(mine, source, segments)
     for name, _ in files:
         os.rename(incoming / (name + ".new"), incoming / name)

@@ -2,112 +2,59 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 from pgha.commands.lsn import show_lsn
-from pgha.node import postgres, process, upstream, wal, witness
+from pgha.node import gate, postgres, process, upstream, wal, witness
 from pgha.node.errors import Failed, Refused
 from pgha.node.postgres import SqlFailed
+from pgha.node.receiving import disconnect, drain, receiver_runs
 from pgha.node.report import Assignment, Role
 from pgha.node.state import Node, change, read_assignment
 
-# A title begins with the cluster's name, where it has one (PostgreSQL 17, "cluster_name").
-_RECEIVER = re.compile(r"postgres: (\S+: )?walreceiver\b")
-
-QUIET_S = 20.0
 STREAM_S = 60.0
 
 
-def vote(node: Node, term: int) -> str:
-    """Grant a vote for `term`: take no more WAL, make the term durable, know where the log ends.
+def vote(node: Node, term: int, candidate: str) -> str:
+    """Grant `candidate` this node's vote in `term`: take no more WAL, make the vote durable, know
+    where the log ends.
 
     In that order (Raft's fence): an acknowledgement given after the vote could make a write count
-    that the winner does not have. Raises Refused: "old-term", "primary".
+    that the winner does not have. Raises Refused: "old-term", "voted", "primary".
     """
+    node.member(candidate)
     before = read_assignment()
     if node.kind != "witness" and postgres.runs_as_primary(node):
         raise Refused("primary", "A running primary does not vote: fence it first.")
-    repeated = before.term == term and before.reason == _granted(term)
-    if before.term >= term and not repeated:
-        raise Refused("old-term", f"This node knows of term {before.term}; {term} is not later.")
+    if before.term > term:
+        raise Refused("old-term", f"This node knows of term {before.term}, later than {term}.")
+    if before.term == term and (before.voted_for != candidate or before.upstream is not None):
+        said = f"voted for {before.voted_for}" if before.voted_for else "took part already"
+        raise Refused("voted", f"This node {said} in term {term}.")
+    end: wal.End | None = None
     if node.kind == "witness":
         witness.stop()
         witness.sync_files(wal.directory_of(node))
     else:
-        disconnect(node)
+        end = disconnect(node)
 
     def granted(a: Assignment) -> Assignment:
-        return replace(a, term=term, upstream=None, reason=_granted(term))
+        # A primary that died and votes is none any more.
+        role = Role.FENCED if a.role is Role.PRIMARY else a.role
+        reason = f"voted for {candidate} in term {term}"
+        return replace(a, term=term, voted_for=candidate, role=role, upstream=None, reason=reason)
 
     change(granted)
-    if node.kind != "witness" and postgres.pid() is not None:
-        drain(node)
-    end = wal.own_end(node)
-    change(lambda a: replace(granted(a), position=end.lsn if end else None))
+    end = end or wal.own_end(node)
+    change(
+        lambda a: replace(
+            granted(a),
+            position=end.lsn if end else None,
+            ended_on=end.timeline if end else None,
+        )
+    )
     where = f"{show_lsn(end.lsn)} of timeline {end.timeline}" if end else "nothing"
-    return f"voted for term {term} with WAL up to {where}"
-
-
-def _granted(term: int) -> str:
-    return f"voted for term {term}"
-
-
-def disconnect(node: Node) -> None:
-    """Take the upstream from role.conf, durably; of a running standby, end the WAL receiver for
-    good: when this returns, none comes again."""
-    postgres.write_role_conf(node, None, read_assignment().voters)
-    if postgres.pid() is None:
-        return
-    postgres.reload()
-    if not postgres.accepting():
-        # It recovers and cannot be asked what it has seen of the new setting: at rest it takes
-        # nothing for sure, and main starts it again.
-        postgres.stop()
-        return
-
-    def look() -> tuple[bool | None, str]:
-        # A fresh session has what the postmaster has read, which has told the startup process then.
-        seen = postgres.sql(node, "SELECT current_setting('primary_conninfo') = '';")
-        return (True, "") if seen == ["t"] else (None, "PostgreSQL has not read role.conf yet")
-
-    process.wait_until(look, timeout_s=QUIET_S, code="receiver", what="No reload")
-    # The startup process sees it before it asks for another receiver, at the end of each wait.
-    _wait_startup(node, "'RecoveryRetrieveRetryInterval'")
-    if not process.holds_within(lambda: not receiver_runs(), QUIET_S):
-        raise Failed("receiver", "The WAL receiver does not end.")
-
-
-def receiver_runs() -> bool:
-    """Whether a WAL receiver of the running server exists."""
-    return any(_RECEIVER.match(title) for title in postgres.titles().values())
-
-
-def drain(node: Node) -> None:
-    """Wait until everything on disk is replayed."""
-    if postgres.accepting():
-        _wait_startup(node, "'RecoveryRetrieveRetryInterval', 'RecoveryWalStream'")
-
-
-def _wait_startup(node: Node, events: str) -> None:
-    """Wait until the startup process waits for WAL to come, so that all there is is replayed.
-
-    events: for which of its waits (PostgreSQL 17, "Wait Events"): the first of the two above says
-    that it has no upstream either.
-    """
-    rounds = int(QUIET_S / 0.005)
-    waits = (
-        f"SELECT FROM pg_stat_activity WHERE backend_type = 'startup' AND wait_event IN ({events})"
-    )
-    lines = postgres.sql(
-        node,
-        f"DO $$ BEGIN FOR i IN 1..{rounds} LOOP PERFORM pg_stat_clear_snapshot();"
-        f" EXIT WHEN EXISTS ({waits}); PERFORM pg_sleep(0.005); END LOOP; END $$;\n"
-        f"SELECT EXISTS ({waits});\n",
-        timeout_s=QUIET_S + 5,
-    )
-    if lines != ["t"]:
-        raise Failed("replay", f"Its WAL is not replayed within {QUIET_S:g} s.")
+    return f"voted for {candidate} in term {term} with WAL up to {where}"
 
 
 def follow(node: Node, source: str, term: int, timeout_s: float = STREAM_S) -> str:
@@ -128,8 +75,16 @@ def follow(node: Node, source: str, term: int, timeout_s: float = STREAM_S) -> s
         same = a.role is role and a.upstream == source and a.term == term and not a.stopped
         told = a.reason if same else f"follows {source}"
         position = a.position if same else None
+        voted_for = a.voted_for if a.term == term else None
         return replace(
-            a, term=term, role=role, upstream=source, stopped=False, reason=told, position=position
+            a,
+            term=term,
+            voted_for=voted_for,
+            role=role,
+            upstream=source,
+            stopped=False,
+            reason=told,
+            position=position,
         )
 
     if node.kind == "witness":
@@ -142,6 +97,7 @@ def follow(node: Node, source: str, term: int, timeout_s: float = STREAM_S) -> s
     _check(node, source, before, term)
     change(follower)
     postgres.become_standby_at_start()
+    gate.open_gate()
     if postgres.write_role_conf(node, source, before.voters):
         postgres.reload()
     postgres.launch()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pgha.commands import postgres as commands
 from pgha.commands.lsn import show_lsn
-from pgha.node import paths, postgres, wal, witness
+from pgha.node import gate, paths, postgres, wal, witness
 from pgha.node.errors import Failed, Refused
 from pgha.node.postgres import SqlFailed
 from pgha.node.report import Assignment, Role
@@ -63,6 +63,8 @@ def serve(node: Node, term: int, voters: tuple[str, ...] = ()) -> str:
         lambda a: replace(
             a,
             term=term,
+            voted_for=a.voted_for if a.term == term else None,
+            led=term,
             role=Role.PRIMARY,
             upstream=None,
             stopped=False,
@@ -75,6 +77,7 @@ def serve(node: Node, term: int, voters: tuple[str, ...] = ()) -> str:
     if running and changed:
         postgres.reload()
     if not running:
+        gate.close()
         (paths.DATA / "standby.signal").unlink(missing_ok=True)
         sync_directory(paths.DATA)
     # Also where an earlier call did not wait for the end of a long recovery.
@@ -101,6 +104,47 @@ def admit(node: Node, name: str) -> str:
     return f"{member.name} has its slot and its voice"
 
 
+def confirm(node: Node, term: int, wait_s: float = 0.5) -> str:
+    """A majority has a commit of this primary's own term; then clients are let in (Raft's first
+    entry of a term). Its own transaction does not wait, so that nothing has to be cancelled.
+
+    Raises Refused("not-primary"), Failed("waiting"): not yet.
+    """
+    assignment = read_assignment()
+    if (assignment.role, assignment.term) != (Role.PRIMARY, term) or postgres.pid() is None:
+        raise Refused("not-primary", f"This node is no primary of term {term}.")
+    names = assignment.voters or tuple(m.name for m in node.nodes)
+    others = ", ".join(commands.quote_literal(name) for name in names if name != node.node)
+    needed = len(names) // 2 if node.quorum_commit else 0
+    text = (
+        "SET synchronous_commit = local;\n"
+        f"SELECT pg_logical_emit_message(true, 'pgha', 'term {term}');\n"
+        "SELECT pg_current_wal_insert_lsn(), pg_is_in_recovery();\n"
+    )
+    lines = postgres.sql(node, text, timeout_s=5.0)
+    lsn, recovery = lines[-1].split("|")
+    if recovery != "f":
+        raise Refused("not-primary", "PostgreSQL runs here as a standby.")
+    if needed and others:
+        have = (
+            "SELECT FROM pg_stat_replication WHERE state = 'streaming'"
+            f" AND application_name IN ({others}) AND flush_lsn >= '{lsn}'"
+        )
+        enough = f"(SELECT count(*) FROM ({have}) f) >= {needed}"
+        rounds = int(wait_s / 0.005)
+        lines = postgres.sql(
+            node,
+            f"DO $$ BEGIN FOR i IN 1..{rounds} LOOP PERFORM pg_stat_clear_snapshot();"
+            f" EXIT WHEN {enough}; PERFORM pg_sleep(0.005); END LOOP; END $$;\n"
+            f"SELECT {enough};\n",
+            timeout_s=wait_s + 5.0,
+        )
+        if lines != ["t"]:
+            raise Failed("waiting", f"No majority has a commit of term {term} yet.")
+    gate.open_gate()
+    return f"a majority has a commit of term {term}; clients are let in"
+
+
 # --- promotion -----------------------------------------------------------------------------------
 
 
@@ -114,6 +158,8 @@ def promote(node: Node, term: int, lsn: int | None, voters: tuple[str, ...] = ()
     assignment = read_assignment()
     if assignment.term > term:
         raise Refused("old-term", f"This node knows of term {assignment.term}, later than {term}.")
+    if assignment.term == term and assignment.voted_for not in (None, node.node):
+        raise Refused("voted", f"This node voted for {assignment.voted_for} in term {term}.")
     if postgres.pid() is None:
         _start_standby(assignment)
     timeline, replayed = wal.running_end(node)
@@ -132,6 +178,8 @@ def promote(node: Node, term: int, lsn: int | None, voters: tuple[str, ...] = ()
         lambda a: replace(
             a,
             term=term,
+            voted_for=node.node,
+            led=term,
             role=Role.PRIMARY,
             upstream=None,
             stopped=False,
@@ -141,6 +189,8 @@ def promote(node: Node, term: int, lsn: int | None, voters: tuple[str, ...] = ()
         )
     )
     postgres.write_role_conf(node, None, after.voters)
+    # PostgreSQL's main process reads it before it passes on the promotion that is asked for later.
+    gate.close()
     # The quorum was in role.conf while it was a standby, so the checkpointer knows it. Where it is
     # new, a restart point makes sure that the checkpointer has read it before the first commit.
     new_quorum = postgres.quorum(node, after.voters) != before
@@ -245,6 +295,7 @@ def fence(
             position=a.position if a.role is Role.FENCED else None,
         )
     )
+    gate.close()
     how = postgres.stop(kill_after_s)
     if not postgres.has_data():
         return "fenced; it has no data"
@@ -253,7 +304,7 @@ def fence(
         end = wal.end_at_rest(postgres.need_control())
     except (Failed, Refused):
         return f"fenced ({how}); where its WAL ends cannot be told"
-    change(lambda a: replace(a, position=end.lsn))
+    change(lambda a: replace(a, position=end.lsn, ended_on=end.timeline))
     return f"fenced ({how}) at {show_lsn(end.lsn)}"
 
 
@@ -270,13 +321,3 @@ def halt(node: Node, reason: str) -> str:
         with contextlib.suppress(SqlFailed):
             postgres.sql(node, "CHECKPOINT;", timeout_s=60.0)
     return f"PostgreSQL: {postgres.stop(60.0)}"
-
-
-def unfenced(assignment: Assignment) -> bool:
-    """Whether PostgreSQL runs, and not as a standby, although the node is fenced: a fence was cut
-    off after its word."""
-    return (
-        assignment.role is Role.FENCED
-        and postgres.pid() is not None
-        and not postgres.in_recovery_by_file()
-    )

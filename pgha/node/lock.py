@@ -7,6 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from pgha.node import paths, process
 from pgha.node.errors import Failed, Refused
@@ -16,13 +17,16 @@ LOCK_S = 10.0
 
 
 @contextlib.contextmanager
-def locked(verb: str, timeout_s: float = LOCK_S) -> Iterator[None]:
-    """Hold the node's lock. It ends with the process, however that ends. Raises Refused("busy")."""
+def locked(verb: str, timeout_s: float = LOCK_S, file: Path = paths.LOCK) -> Iterator[None]:
+    """Hold the node's lock, or another one. It ends with the process, however that ends.
+
+    Raises Refused("busy").
+    """
     try:
         paths.RUN.mkdir(exist_ok=True)
-        lock = os.open(paths.LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise Failed("lock", f"{paths.LOCK}: {error.strerror}") from error
+        raise Failed("lock", f"{file}: {error.strerror}") from error
     try:
         end = time.monotonic() + timeout_s
         while True:
@@ -31,7 +35,7 @@ def locked(verb: str, timeout_s: float = LOCK_S) -> Iterator[None]:
                 break
             except OSError as error:
                 if time.monotonic() >= end:
-                    raise Refused("busy", f"Another verb is at work here: {busy()}.") from error
+                    raise Refused("busy", f"Another verb is at work here: {busy(file)}.") from error
                 time.sleep(0.01)
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{verb} since {now()}".encode(), 0)
@@ -43,10 +47,10 @@ def locked(verb: str, timeout_s: float = LOCK_S) -> Iterator[None]:
         os.close(lock)
 
 
-def busy() -> str:
+def busy(file: Path = paths.LOCK) -> str:
     """Which verb is at work on this node, since when; empty: none."""
     try:
-        with paths.LOCK.open("rb") as lock:
+        with file.open("rb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:

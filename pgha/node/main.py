@@ -1,11 +1,13 @@
-"""The container's main process, below tini and as root: what the node's assignment needs runs.
+"""The container's main process, below tini and as root: it starts sshd and the node's agent, and
+again when they die.
 
-It starts sshd, a standby, the witness's receiver and Pgpool-II, and again when they die.
-It never starts a primary: `serve` does. At SIGTERM it ends them in the safe order.
+The agent starts everything else. Where it is silent, main ends a primary. At SIGTERM main ends
+everything in the safe order.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import signal
@@ -14,23 +16,29 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from pgha.node import archive, lead, paths, process, tend, witness
+from pgha.node import archive, paths, process
+from pgha.node.agent import WATCH_VARIABLE
 from pgha.node.errors import VerbError
-from pgha.node.lock import busy, locked
-from pgha.node.report import Assignment
+from pgha.node.report import Assignment, Role
 from pgha.node.state import Node, read_assignment, read_node
 
 SSHD = ("/usr/sbin/sshd", "-D", "-e", "-f", "/etc/ssh/pgha/sshd_config")
-VERB = "/usr/bin/pgha-node"
+VERB, AGENT = "/usr/bin/pgha-node", "/usr/bin/pgha-agent"
 
 TICK_S = 0.2
 PRUNE_S = 5.0
-UNFENCED_S = 2.0
+# An agent that says nothing for the election timeout and this hangs.
+AGENT_SILENT_S = 1.0
+AGENT_NICE = -10
 # `docker stop` gives more than this before it kills (variable of the container's creation).
 SHUTDOWN_S = 100.0
 BACKOFF_S = 5.0
 PIPE_BYTES = 1024 * 1024
+
+
+_AS_POSTGRES: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []}
 
 
 def say(text: str) -> None:
@@ -83,9 +91,11 @@ class Main:
             Kept("the log", lambda: subprocess.Popen(["/bin/cat"], stdin=self.log, stdout=2)),
             Kept("sshd", lambda: subprocess.Popen(SSHD, stdin=subprocess.DEVNULL)),
         ]
-        self.tending: subprocess.Popen[bytes] | None = None
-        self._pause_s, self._not_before = TICK_S, 0.0
-        self._unfenced_since: float | None = None
+        self.watch = os.pipe()
+        for end in self.watch:
+            os.set_blocking(end, False)
+        self.agent = Kept("the agent", self._start_agent)
+        self._agent_alive = time.monotonic()
         self._pruned = 0.0
         self._said = ""
         self._read: tuple[tuple[int, ...], Node, Assignment] | None = None
@@ -96,7 +106,7 @@ class Main:
             child.tend()
         try:
             node, assignment = self._told()
-            self._tend(node, assignment)
+            self._look_after_agent(node, assignment)
             self._prune(node)
         except (VerbError, OSError) as error:
             self._say_once(str(error))
@@ -108,54 +118,52 @@ class Main:
             self._read = stamps, read_node(), read_assignment()
         return self._read[1], self._read[2]
 
-    def _tend(self, node: Node, assignment: Assignment) -> None:
+    def _look_after_agent(self, node: Node, assignment: Assignment) -> None:
+        """The agent runs; one that is silent for too long is ended, and so is a primary beside it:
+        nobody else would end it when it is cut off."""
         now = time.monotonic()
-        if self.tending is not None:
-            status = self.tending.poll()
-            if status is None:
-                return
-            self.tending = None
-            self._pause_s = TICK_S if status == 0 else min(BACKOFF_S, self._pause_s * 2)
-            self._not_before = now + self._pause_s
-        if now < self._not_before or busy():
+        self.agent.tend()
+        with contextlib.suppress(BlockingIOError):
+            if os.read(self.watch[0], PIPE_BYTES):
+                self._agent_alive = now
+        limit_s = node.election_timeout_s + AGENT_SILENT_S
+        if now - self._agent_alive < limit_s:
             return
-        if tend.wants_receiver(node, assignment):
-            self._start_receiver(node)
-        elif (
-            self._unfenced(node, assignment, now)
-            or tend.wants_standby(node, assignment)
-            or tend.wants_door(assignment)
-        ):
-            self.tending = subprocess.Popen(
-                [VERB, "tend"],
+        say(f"the agent was silent for {now - self._agent_alive:.1f} s")
+        self._agent_alive = now
+        if self.agent.child is not None:
+            self.agent.child.kill()
+        if node.kind != "witness" and assignment.role is Role.PRIMARY and not assignment.stopped:
+            self._call("fence", "reason=its agent is silent", "checkpoint_s=0", "kill_after_s=1")
+
+    def _start_agent(self) -> subprocess.Popen[bytes]:
+        started = subprocess.Popen(
+            [AGENT],
+            stdin=subprocess.DEVNULL,
+            env={**process.environment(), WATCH_VARIABLE: str(self.watch[1])},
+            pass_fds=(self.watch[1],),
+            **_AS_POSTGRES,
+        )
+        # Before all others on a busy machine. Without the capability it goes on as it is.
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, started.pid, AGENT_NICE)
+        self._agent_alive = time.monotonic()
+        return started
+
+    def _call(self, *words: str) -> None:
+        """A verb, waited for: nothing is more urgent now."""
+        try:
+            subprocess.run(
+                [VERB, *words, "by=main"],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 env=process.environment(),
-                user="postgres",
-                group="postgres",
-                extra_groups=[],
+                timeout=SHUTDOWN_S + 15.0,
+                check=False,
+                **_AS_POSTGRES,
             )
-
-    def _start_receiver(self, node: Node) -> None:
-        """At once and from here: a quorum may wait for it. Under the node's lock and with a fresh
-        look, so that a vote that has just ended it is not undone."""
-        try:
-            with locked("main", timeout_s=0.0):
-                assignment = read_assignment()
-                if tend.wants_receiver(node, assignment) and assignment.upstream is not None:
-                    witness.start(node, assignment.upstream)
-        except VerbError:
-            return
-        self._pause_s = min(1.0, self._pause_s * 1.5)
-        self._not_before = time.monotonic() + self._pause_s
-
-    def _unfenced(self, node: Node, assignment: Assignment, now: float) -> bool:
-        """A fence was cut off after its word, and nobody has finished it for a while."""
-        if node.kind == "witness" or not lead.unfenced(assignment):
-            self._unfenced_since = None
-            return False
-        self._unfenced_since = self._unfenced_since or now
-        return now - self._unfenced_since > UNFENCED_S
+        except (OSError, subprocess.TimeoutExpired) as error:
+            say(f"{words[0]} did not end: {error}")
 
     def _prune(self, node: Node) -> None:
         now = time.monotonic()
@@ -171,20 +179,11 @@ class Main:
     def end(self) -> None:
         """Pgpool-II, PostgreSQL (fast: its standbys get everything), the receiver, then sshd."""
         say("ending")
-        try:
-            subprocess.run(
-                [VERB, "shutdown"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env=process.environment(),
-                timeout=SHUTDOWN_S + 15.0,
-                check=False,
-                user="postgres",
-                group="postgres",
-                extra_groups=[],
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            say(f"not everything ended: {error}")
+        # It goes on telling the others what becomes of PostgreSQL here, and does nothing else.
+        self.agent.end()
+        self._call("shutdown")
+        if self.agent.child is not None:
+            self.agent.child.kill()
         for child in reversed(self.kept):
             child.end()
 
@@ -222,10 +221,11 @@ def make_places() -> None:
         os.chmod(directory, 0o755)
         if directory.name != "sshd":
             os.chown(directory, owner.pw_uid, owner.pw_gid)
-    paths.LOCK.touch()
-    os.chown(paths.LOCK, owner.pw_uid, owner.pw_gid)
-    os.chmod(paths.LOCK, 0o600)
-    for stale in (paths.RECEIVER_PID,):
+    for lock in (paths.LOCK, paths.DOOR_LOCK, paths.STATE_LOCK, paths.HOLD):
+        lock.touch()
+        os.chown(lock, owner.pw_uid, owner.pw_gid)
+        os.chmod(lock, 0o600)
+    for stale in (paths.RECEIVER_PID, paths.AGENT):
         stale.unlink(missing_ok=True)
     paths.MAIN_PID.write_text(f"{os.getpid()}\n")
     try:

@@ -13,6 +13,10 @@ JOURNAL = CONFIG / "journal.jsonl"
 POSTGRESQL_CONF = CONFIG / "postgresql.conf"
 ROLE_CONF = CONFIG / "role.conf"
 PGPASS = CONFIG / "pgpass"
+AGENT_KEY = CONFIG / "agent.key"
+# pg_hba.conf includes the gate: empty, and PostgreSQL lets no client in; open, it includes clients.
+GATE = CONFIG / "gate_hba.conf"
+CLIENTS_HBA = CONFIG / "clients_hba.conf"
 
 VOLUME = Path("/var/lib/pgha/volume")
 DATA = VOLUME / "pgdata"
@@ -25,5 +29,9 @@ RUN = Path("/run/pgha")
 LOCK = RUN / "verb.lock"
 LOG = RUN / "log"
 MAIN_PID = RUN / "main.pid"
+STATE_LOCK = RUN / "state.lock"
+HOLD = RUN / "hold.lock"
+DOOR_LOCK = RUN / "door.lock"
+AGENT = RUN / "agent.json"
 RECEIVER_PID = RUN / "pg_receivewal.pid"
 SOCKETS = Path("/var/run/postgresql")

@@ -149,7 +149,11 @@ def _wait_for_answer() -> None:
         return True, ""
 
     process.wait_until(
-        look, timeout_s=START_S, code="pgpool-silent", what="Pgpool-II answers", pause_s=0.005
+        look,
+        timeout_s=START_S,
+        code="pgpool-silent",
+        what="Pgpool-II did not answer",
+        pause_s=0.005,
     )
 
 

@@ -26,6 +26,9 @@ def prepare(document: Mapping[str, Any]) -> str:
             path = Path(entry["path"])
             path.mkdir(parents=True, exist_ok=True)
             _own(path, entry)
+            # Root makes it when it moves things there; whose volume it is goes on with it.
+            if (path / aside.NAME).is_dir():
+                _own(path / aside.NAME, {**entry, "mode": "0700"})
             if path == paths.CONFIG:
                 # From now on until `complete`, what stands here is nobody's cluster yet.
                 paths.INITIALISING.touch()

@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from pgha.commands.lsn import parse_lsn
-from pgha.node import lock, paths, postgres, process, wal, witness
+from pgha.node import gate, lock, paths, postgres, process, wal, witness
 from pgha.node.errors import VerbError
 from pgha.node.postgres import SqlFailed
 from pgha.node.report import (
+    Agent,
     Assignment,
     Data,
     Disk,
@@ -79,6 +80,7 @@ def probe(*, offline: bool = False, light: bool = False) -> Report:
         postgres=found.get("postgres"),
         wal=found.get("wal"),
         door=found.get("door"),
+        agent=None if offline else _agent(),
         disks=found.get("disks") or (),
         image=node.image,
         busy="" if offline else lock.busy(),
@@ -108,6 +110,26 @@ def _assignment() -> Assignment:
         return read_assignment()
     except VerbError as error:
         return Assignment(role=Role.UNKNOWN, reason=error.message)
+
+
+def _agent() -> Agent:
+    """What the node's agent believes, by its file; not running where its process is gone."""
+    try:
+        told = json.loads(paths.AGENT.read_text())
+        if not process.is_named(told["pid"], "pgha-agent"):
+            return Agent(running=False)
+        return Agent(
+            running=True,
+            term=int(told["term"]),
+            leader=told["leader"],
+            hears=tuple(told["hears"]),
+            opened=bool(told["opened"]),
+            held=bool(told["held"]),
+            why=str(told["why"]),
+            needs_copy=bool(told["needs_copy"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return Agent(running=False)
 
 
 def _disks(node: Node) -> tuple[Disk, ...]:
@@ -173,6 +195,7 @@ def _postgres(node: Node) -> Postgres:
         ),
         upstream=node.name_of(receiver[1]) if streams else None,
         waiting_commits=found["waiting"],
+        opened=gate.is_open(),
     )
 
 

@@ -200,7 +200,7 @@ def wait_until(
         if found is not None:
             return found
         if time.monotonic() >= end:
-            raise Failed(code, f"{what} not within {timeout_s:g} s: {seen}")
+            raise Failed(code, f"{what} within {timeout_s:g} s: {seen}")
         time.sleep(pause_s)
 
 

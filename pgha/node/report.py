@@ -27,7 +27,9 @@ class Assignment:
     role: primary, standby, witness or fenced. upstream: the node it follows.
     doors: whether Pgpool-II should run. stopped: an operator stopped the services on purpose.
     voters: who counts for the quorum of the primary that this node is (empty: every node).
-    position: where this node's WAL ended when it was fenced or voted (None: not known).
+    position: where this node's WAL ended when it was fenced or voted (None: not known), on the
+    timeline `ended_on`. voted_for: who has this node's vote in `term`. led: the last term that it
+    was made the primary of.
     """
 
     term: int = 0
@@ -39,6 +41,9 @@ class Assignment:
     since: str = ""
     voters: tuple[str, ...] = ()
     position: int | None = None
+    ended_on: int | None = None
+    voted_for: str | None = None
+    led: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,7 @@ class Slot:
 class Postgres:
     """PostgreSQL as it runs. lsn: what is on disk here (primary: flushed; standby: received and
     flushed, or replayed where that is more). history: (timeline, where it was left), oldest first.
-    upstream: the node a running WAL receiver streams from."""
+    upstream: the node a running WAL receiver streams from. opened: clients are let in."""
 
     running: bool
     accepting: bool = False
@@ -96,6 +101,7 @@ class Postgres:
     slots: tuple[Slot, ...] = ()
     upstream: str | None = None
     waiting_commits: int = 0
+    opened: bool = False
     error: str = ""
 
 
@@ -147,6 +153,22 @@ class Disk:
 
 
 @dataclass(frozen=True)
+class Agent:
+    """The node's agent. leader: the primary that it hears, of `term`. hears: whom it hears at all.
+    why: what keeps this node from being what it should be, a sentence; needs_copy: only a new copy
+    helps. held: an operator's command is at work."""
+
+    running: bool
+    term: int = 0
+    leader: str | None = None
+    hears: tuple[str, ...] = ()
+    opened: bool = False
+    held: bool = False
+    why: str = ""
+    needs_copy: bool = False
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that one probe says. None: not observed, never zero."""
 
@@ -157,6 +179,7 @@ class Report:
     postgres: Postgres | None = None
     wal: Wal | None = None
     door: Door | None = None
+    agent: Agent | None = None
     disks: tuple[Disk, ...] = ()
     image: str = ""
     busy: str = ""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +49,10 @@ class Node:
     pgdata: str
     archive: str
     image: str = ""
+    election_timeout_s: float = 1.5
+    auto_failover: bool = True
+    auto_recovery: bool = True
+    read_balance: bool = False
 
     @property
     def me(self) -> Member:
@@ -152,10 +157,26 @@ def write_assignment(assignment: Assignment, file: Path = paths.STATE) -> Assign
 
 
 def change(how: Callable[[Assignment], Assignment], file: Path = paths.STATE) -> Assignment:
-    """Write what `how` makes of the assignment, unless that is what stands there."""
-    before = read_assignment(file)
-    after = how(before)
-    return before if after == before else write_assignment(after, file)
+    """Write what `how` makes of the assignment, unless that is what stands there. One at a time:
+    a verb of Pgpool-II's changes it beside one of PostgreSQL's."""
+    with _only_writer():
+        before = read_assignment(file)
+        after = how(before)
+        return before if after == before else write_assignment(after, file)
+
+
+@contextlib.contextmanager
+def _only_writer() -> Iterator[None]:
+    """For the milliseconds that a change takes; nobody waits under it."""
+    if not paths.RUN.is_dir():  # at rest: `init`'s helper containers
+        yield
+        return
+    lock = os.open(paths.STATE_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def journal(entry: dict[str, object], file: Path = paths.JOURNAL) -> None:

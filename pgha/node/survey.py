@@ -10,13 +10,16 @@ import os
 from typing import Any
 
 MARKER = "pgha/initialising"
+# What the mark says where it is an `init -f` that is under way.
+FORCED = "forced\n"
 
 
 def survey(root: str, paths: list[str]) -> dict[str, Any]:
     """root: where the host's root is mounted; paths: directories of the host.
 
-    For each: its entries (none where it does not exist), whether an `init` was cut off there, and
-    the bytes free and in all of its file system; and the host's IPv4 routes but the default one.
+    For each: its entries (none where it does not exist), whether an `init` was cut off there and
+    was one with -f, and the bytes free and in all of its file system; and the host's IPv4 routes
+    but the default one.
     """
     routes = _routes()
     os.chroot(root)  # So that the host's absolute links lead where they lead on the host.
@@ -41,9 +44,18 @@ def _volume(path: str) -> dict[str, Any]:
         "entries": entries,
         "problem": problem,
         "initialising": os.path.exists(os.path.join(path, MARKER)),
+        "forced": _says(os.path.join(path, MARKER), FORCED),
         "total_bytes": disk.f_blocks * disk.f_frsize,
         "free_bytes": disk.f_bavail * disk.f_frsize,
     }
+
+
+def _says(file: str, text: str) -> bool:
+    try:
+        with open(file, encoding="utf-8", errors="replace") as opened:
+            return opened.read() == text
+    except OSError:
+        return False
 
 
 def _routes() -> list[str]:

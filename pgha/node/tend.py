@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from pgha.node import lead, postgres, witness
+from pgha.node import postgres, witness
 from pgha.node.errors import VerbError
 from pgha.node.report import Assignment, Role
 from pgha.node.state import Node, read_assignment
@@ -34,32 +34,16 @@ def wants_receiver(node: Node, assignment: Assignment) -> bool:
     )
 
 
-def wants_door(assignment: Assignment) -> bool:
-    """Whether Pgpool-II should run here and does not."""
-    if not assignment.doors:
-        return False
-    from pgha.node import pgpool
-
-    return not pgpool.running()
-
-
 def tend(node: Node) -> str:
-    """Start what is missing; end what a fence that was cut off left running."""
+    """Start what is missing."""
     assignment = read_assignment()
     did: list[str] = []
-    if node.kind != "witness" and lead.unfenced(assignment):
-        did.append(lead.fence(node, assignment.reason, 0.0, 10.0))
     if wants_standby(node, assignment):
         postgres.launch()
         did.append("started the standby")
     if wants_receiver(node, assignment) and assignment.upstream is not None:
         witness.start(node, assignment.upstream)
         did.append("started pg_receivewal")
-    if wants_door(assignment):
-        from pgha.node import pgpool
-
-        pgpool.start()
-        did.append("started Pgpool-II")
     return ", ".join(did) or "nothing is missing"
 
 

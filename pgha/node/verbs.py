@@ -17,7 +17,19 @@ from typing import Any
 from pgha.commands.lsn import parse_lsn
 from pgha.node import fetch as wal_transfer
 from pgha.node import follow as following
-from pgha.node import lead, prepare, probe, rebuild, roles, state, survey, tend
+from pgha.node import (
+    hold,
+    lead,
+    paths,
+    prepare,
+    probe,
+    rebuild,
+    records,
+    roles,
+    state,
+    survey,
+    tend,
+)
 from pgha.node.errors import Failed, VerbError
 from pgha.node.lock import locked
 from pgha.node.report import to_json
@@ -76,12 +88,14 @@ class Args:
 @dataclass(frozen=True)
 class Verb:
     """do: does it, gives a sentence. takes: its arguments' names. locks: it changes something.
-    light: its report leaves out Pgpool-II and the disks, since clients wait for it."""
+    light: its report leaves out Pgpool-II and the disks, since clients wait for it. door: it is
+    about Pgpool-II alone, whose lock is another one: it goes beside PostgreSQL's verbs."""
 
     do: Callable[[Args], str]
     takes: str = ""
     locks: bool = True
     light: bool = False
+    door: bool = False
 
 
 def _initdb(args: Args) -> str:
@@ -109,7 +123,18 @@ def _fence(args: Args) -> str:
 
 
 def _vote(args: Args) -> str:
-    return following.vote(state.read_node(), args.term())
+    return following.vote(state.read_node(), args.term(), args.text("for"))
+
+
+def _confirm(args: Args) -> str:
+    return lead.confirm(state.read_node(), args.term(), args.number("wait_s", 0.5))
+
+
+def _close(args: Args) -> str:
+    from pgha.node import pgpool
+
+    pgpool.stop()
+    return "Pgpool-II is stopped until a primary is heard"
 
 
 def _fetch(args: Args) -> str:
@@ -211,14 +236,20 @@ VERBS: Mapping[str, Verb] = {
     "serve": Verb(_serve, "term voters", light=True),
     "follow": Verb(_follow, "upstream term timeout_s", light=True),
     "fence": Verb(_fence, "reason to checkpoint_s kill_after_s", light=True),
-    "vote": Verb(_vote, "term", light=True),
+    "vote": Verb(_vote, "term for", light=True),
+    "confirm": Verb(_confirm, "term wait_s", locks=False, light=True),
+    "hold": Verb(
+        lambda args: hold.take(args.text("reason", "")), "reason", locks=False, light=True
+    ),
+    "release": Verb(lambda args: hold.release(), locks=False, light=True),
     "stand_by": Verb(lambda args: following.stand_by(state.read_node()), light=True),
     "fetch": Verb(_fetch, "source", light=True),
     "promote": Verb(_promote, "term lsn voters", light=True),
     "rewind": Verb(_rewind, "upstream check"),
     "copy": Verb(_copy, "upstream"),
     "admit": Verb(_admit, "node", light=True),
-    "steer": Verb(_steer, "primary up"),
+    "steer": Verb(_steer, "primary up", door=True),
+    "close": Verb(_close, door=True, light=True),
     "halt": Verb(_halt, "services reason"),
     "tend": Verb(lambda args: tend.tend(state.read_node()), light=True),
     "shutdown": Verb(lambda args: tend.shutdown(state.read_node(), 100.0), locks=False, light=True),
@@ -233,6 +264,7 @@ VERBS: Mapping[str, Verb] = {
 # These answer with something else than a report, and run where no node is yet.
 RAW: Mapping[str, Callable[[Args], str]] = {
     "hand_out": _hand_out,
+    "journal": lambda args: records.journal(),
     "prepare": lambda args: json.dumps({"ok": True, "did": _prepare(args)}) + "\n",
     "survey": lambda args: (
         json.dumps(survey.survey(args.text("root"), list(args.names("paths")))) + "\n"
@@ -240,20 +272,22 @@ RAW: Mapping[str, Callable[[Args], str]] = {
 }
 
 
-def run(name: str, values: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
-    """Do a verb: (exit code, the answer). Raises nothing that a node can cause."""
+def run(name: str, values: Mapping[str, Any], *, report: bool = True) -> tuple[int, dict[str, Any]]:
+    """Do a verb: (exit code, the answer). Raises nothing that a node can cause. report: what is
+    true afterwards, which the node's own agent does not need."""
     verb = VERBS.get(name)
     if verb is None:
         return 1, {"ok": False, "code": "usage", "error": f"There is no verb {name}."}
     args = Args(values)
-    by = args.text("by", "")
+    by, why = args.text("by", ""), args.text("why", "")
     offline, full = args.flag("offline"), args.text("report", "") == "full"
     began = time.monotonic()
     answer: dict[str, Any]
     code = 0
     try:
         args.only(verb.takes.split())
-        with locked(name) if verb.locks else contextlib.nullcontext():
+        file = paths.DOOR_LOCK if verb.door else paths.LOCK
+        with locked(name, file=file) if verb.locks else contextlib.nullcontext():
             answer = {"ok": True, "did": verb.do(args)}
     except VerbError as error:
         code, answer = error.exit_code, {"ok": False, "code": error.code, "error": error.message}
@@ -261,15 +295,23 @@ def run(name: str, values: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
         # A full or read-only disk: said as what it is, with what is true now.
         where = f"{error.filename}: " if error.filename else ""
         code, answer = 1, {"ok": False, "code": "system", "error": f"{where}{error.strerror}"}
-    if name != "probe":
-        _note(name, by, values, answer, time.monotonic() - began)
+    if name not in ("probe", "hold", "release"):
+        _note(name, by, why, values, answer, time.monotonic() - began)
     answer["seconds"] = round(time.monotonic() - began, 4)
-    answer["report"] = to_json(probe.probe(offline=offline, light=verb.light and not full))
+    hold.renew()
+    if report and name not in ("hold", "release"):
+        light = verb.light and not full
+        answer["report"] = to_json(probe.probe(offline=offline, light=light))
     return code, answer
 
 
 def _note(
-    name: str, by: str, values: Mapping[str, Any], answer: Mapping[str, Any], seconds: float
+    name: str,
+    by: str,
+    why: str,
+    values: Mapping[str, Any],
+    answer: Mapping[str, Any],
+    seconds: float,
 ) -> None:
     """A line in the journal; nothing that came on standard input stands in it."""
     public = (
@@ -282,12 +324,14 @@ def _note(
         "lsn",
         "reason",
         "to",
+        "for",
         "voters",
     )
     state.journal(
         {
             "verb": name,
             "by": by,
+            **({"why": why} if why else {}),
             "args": {key: values[key] for key in public if key in values},
             "result": answer.get("did") or f"{answer['code']}: {answer['error']}",
             "seconds": round(seconds, 3),

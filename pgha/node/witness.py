@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from pgha.commands import postgres as commands
@@ -15,7 +16,9 @@ from pgha.node.state import Node, sync_directory
 
 PROGRAM = "pg_receivewal"
 
-STOP_S = 5.0
+# It asks the primary for a last word before it ends, which one that is cut off never gives. What it
+# has acknowledged is on disk already, so it may be killed.
+ASK_S, STOP_S = 0.1, 5.0
 STREAM_S = 15.0
 
 
@@ -26,6 +29,16 @@ def receiver() -> int | None:
     if number is not None and process.is_named(number, PROGRAM):
         return number
     return next(iter(process.named(PROGRAM)), None)
+
+
+def has_lasted(pid: int, seconds: float) -> bool:
+    """Whether a process began so long ago (proc(5): starttime, in ticks since the boot)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        began = int(stat[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, IndexError, ValueError):
+        return False
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began >= seconds
 
 
 def start(node: Node, source: str) -> None:
@@ -39,7 +52,7 @@ def start(node: Node, source: str) -> None:
         slot=node.me.slot,
     )
     started = process.spawn(words)
-    # Replaced, not written into: main writes it as root, a verb as postgres, whose directory it is.
+    # Replaced, not written into: half a number would be another process's.
     beside = paths.RECEIVER_PID.with_name(f"receiver.{os.getpid()}")
     beside.write_text(f"{started.pid}\n")
     beside.replace(paths.RECEIVER_PID)
@@ -54,7 +67,7 @@ def stop() -> None:
     def gone() -> bool:
         return not process.named(PROGRAM)
 
-    for number, limit_s in ((signal.SIGINT, STOP_S), (signal.SIGKILL, STOP_S)):
+    for number, limit_s in ((signal.SIGINT, ASK_S), (signal.SIGKILL, STOP_S)):
         for pid in process.named(PROGRAM):
             process.send(pid, number)
         if process.holds_within(gone, limit_s):
@@ -145,6 +158,6 @@ def follow(node: Node, primary: upstream.Upstream) -> str:
         return (True, "") if streams(node, source) else (None, "not streaming yet")
 
     process.wait_until(
-        look, timeout_s=STREAM_S, code="not-streaming", what="No WAL comes", pause_s=0.01
+        look, timeout_s=STREAM_S, code="not-streaming", what="No WAL came", pause_s=0.01
     )
     return f"receives WAL from {source}" + (f"; {moved}" if moved else "")

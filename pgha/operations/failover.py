@@ -11,6 +11,7 @@ from pgha.operations.settle import (
     follow,
     in_order,
     not_followers,
+    opening,
     steer,
     take_over,
     vote,
@@ -75,11 +76,12 @@ def _unfinished(state: ClusterState, primary: NodeState) -> Plan:
     up = state.to_attach(primary.name, (*state.attached, *joining))
     doors = tuple(steer(n.name, primary.name, up) for n in state.answering)
     doors = tuple(step for step in doors if not step.ensures.holds(state))
-    if not joining and not any(_astray(state, step.node, up) for step in doors):
+    let_in = opening(state, primary, joining)
+    if not joining and let_in is None and not any(_astray(state, s.node, up) for s in doors):
         return Plan("Nothing is left to do.")
     return Plan(
         f"Finish the move of the primary to {primary.name}",
-        stages(tuple(follow(name, primary.name, term) for name in joining), doors),
+        stages(tuple(follow(name, primary.name, term) for name in joining), let_in, doors),
     )
 
 
@@ -178,9 +180,9 @@ def _hand_over(state: ClusterState, primary: NodeState, heir: NodeState) -> Plan
     return Plan(
         f"Move the primary from {old} to {new}",
         stages(
-            tuple(vote(name, term) for name in before),
+            tuple(vote(name, term, new) for name in before),
             fence,
-            tuple(vote(name, term) for name in after),
+            tuple(vote(name, term, new) for name in after),
             promote,
             *take_over(new, term, quick=in_order(others, state), slow=(old,), doors=doors, up=up),
         ),

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from pgha.commands import docker
 from pgha.commands.base import Command, Secret
 from pgha.errors import Refused
 from pgha.keys import Birth
 from pgha.limits import COPY_S, DOCKER_S, INITDB_S, PROMOTE_S
-from pgha.operations.obstacles import cut_off, in_words, obstacles
-from pgha.operations.provision import CLUSTER_LABEL, Provision
-from pgha.operations.settle import follow, start_container, steer
-from pgha.plan import Plan, Run, Step, stages, verb
+from pgha.operations.last_primary import last_primary
+from pgha.operations.obstacles import (
+    NOT_RUNNING,
+    begun_with_force,
+    cut_off,
+    has_database,
+    in_words,
+    may_have_served,
+    obstacles,
+)
+from pgha.operations.provision import CLUSTER_LABEL, Provision, create_container
+from pgha.operations.settle import confirm, follow, start_container, steer
+from pgha.plan import Plan, Run, Stage, Step, stages, verb
 from pgha.render import prepare_document
 from pgha.site import Site
 from pgha.state import (
@@ -28,6 +38,7 @@ from pgha.topology import Node
 
 # A cluster's first term: PostgreSQL's first timeline.
 FIRST_TERM = 1
+ANEW = "What the init that was cut off had made is kept: inv stop, then inv init -f, begins anew."
 
 
 def init(
@@ -36,15 +47,19 @@ def init(
     """Plan a new cluster on these hosts.
 
     force: what the volumes hold is moved aside, and containers that were stopped are made again.
-    Where an earlier `init` was cut off but its primary serves, the rest is done: it may be in use.
+    Where an earlier `init` was cut off (with force: an earlier one with force) but its primary may
+    have served, the rest is done: clients may have written to it.
     Raises Refused with everything that is in the way.
     """
-    if (
-        not force
-        and state.primary is not None
-        and any(cut_off(site, n) for n in provision.topology.nodes)
-    ):
-        return _rest(state, state.primary, site, provision)
+    begun = tuple(
+        n
+        for n in provision.topology.nodes
+        if cut_off(site, n) and (begun_with_force(site, n) or not force)
+    )
+    served = _in_use(state, site, begun, force)
+    if served is not None:
+        plan = _rest(state, served, site, provision)
+        return replace(plan, notes=(ANEW,)) if force else plan
     found = obstacles(state, site, provision, force=force)
     if found:
         raise _refusal(found, bool(obstacles(state, site, provision, force=True)))
@@ -57,14 +72,18 @@ def init(
         f"Make the cluster {topology.cluster}: {', '.join(topology.names)}",
         stages(
             tuple(_networks(site, provision)),
-            tuple(_prepare(site, provision, birth, n, bool(moved[n.name])) for n in topology.nodes),
+            tuple(
+                _prepare(site, provision, birth, n, bool(moved[n.name]), force)
+                for n in topology.nodes
+            ),
             tuple(_container(provision, n) for n in topology.nodes),
             (_initdb(primary, birth), *_doors_know(provision)),
-            _serve(primary),
+            _serve(primary, FIRST_TERM),
             tuple(_copy(n, primary, FIRST_TERM) for n in others if n.carries_data),
             tuple(follow(n.name, primary.name, FIRST_TERM) for n in others),
+            confirm(primary.name, FIRST_TERM),
             tuple(steer(n.name, primary.name, up) for n in topology.nodes),
-            tuple(_complete(n) for n in topology.nodes),
+            *_completed(others, primary),
         ),
         notes=tuple(
             f"What {name} had is in aside/{birth.stamp} of {in_words(paths)}."
@@ -74,27 +93,79 @@ def init(
     )
 
 
-def _rest(state: ClusterState, primary: NodeState, site: Site, provision: Provision) -> Plan:
-    """What an `init` that was cut off has left to do once its primary serves.
+def _in_use(
+    state: ClusterState, site: Site, begun: tuple[Node, ...], force: bool
+) -> NodeState | None:
+    """The primary of the `init` that was cut off on these nodes; None where nobody can have written
+    to one. It need not run: its `serve` may be under way, or it has died since.
 
-    Nothing is made anew: since the primary serves, clients may have written to it.
+    Raises Refused where what these nodes have may have been written to, and none of them is surely
+    the last primary.
+    """
+    names = tuple(n.name for n in begun)
+    if state.primary is not None and names and (state.primary.name in names or not force):
+        if state.overtaken:
+            raise Refused(
+                f"The init was cut off, and then a failover to term {state.term}; nothing was "
+                "changed.",
+                next="inv failover",
+            )
+        return state.primary
+    served = tuple(n.name for n in begun if may_have_served(state, site, n))
+    if state.primary is not None or not served:
+        return None
+    silent = [name for name in served if state.node(name).report is None]
+    if silent:
+        raise Refused(
+            f"{silent[0]} may have served clients since its init was cut off, and does not answer; "
+            "nothing was changed.",
+            next="inv status",
+        )
+    try:
+        last = last_primary(state)
+    except Refused as error:
+        error.details = (*error.details, "An init was cut off here; inv init -f begins anew.")
+        raise
+    if last.name not in names:
+        raise Refused(
+            f"{last.name} was the primary after the init that was cut off; nothing was changed.",
+            next="inv start",
+        )
+    return last
+
+
+def _rest(state: ClusterState, primary: NodeState, site: Site, provision: Provision) -> Plan:
+    """What an `init` that was cut off has left to do once its primary may have served.
+
+    Nothing is made anew: clients may have written to it.
     """
     topology, term = provision.topology, primary.timeline or FIRST_TERM
+    leader = topology.node(primary.name)
     joining = [n for n in topology.others(primary.name) if not state.streams(n.name)]
-    lacking = [n for n in joining if n.carries_data and not state.node(n.name).has_data]
-    stopped = [n for n in topology.nodes if state.node(n.name).container is ContainerStatus.STOPPED]
+    lacking = [n for n in joining if n.carries_data and not has_database(site, n)]
+    missing = _those(state, ContainerStatus.MISSING)
+    stopped = _those(state, *NOT_RUNNING)
     up = state.to_attach(primary.name, topology.names)
     doors = tuple(steer(n.name, primary.name, up) for n in topology.nodes)
     return Plan(
         f"Complete the cluster {topology.cluster}: its init was cut off",
         stages(
+            tuple(_networks(site, provision)) if missing else None,
+            tuple(create_container(provision, n) for n in missing),
             tuple(start_container(n.name, n.container) for n in stopped),
-            tuple(_copy(n, topology.node(primary.name), term) for n in lacking),
+            # Its `serve` may have died before it made the slots, without which nobody joins.
+            _serve(leader, term) if joining or state.primary is None else None,
+            tuple(_copy(n, leader, term) for n in lacking),
             tuple(follow(n.name, primary.name, term) for n in joining),
+            confirm(primary.name, term),
             tuple(step for step in doors if not step.ensures.holds(state)),
-            tuple(_complete(n) for n in topology.nodes if cut_off(site, n)),
+            *_completed((n for n in topology.nodes if cut_off(site, n)), leader),
         ),
     )
+
+
+def _those(state: ClusterState, *statuses: ContainerStatus) -> tuple[Node, ...]:
+    return tuple(n for n in state.topology.nodes if state.node(n.name).container in statuses)
 
 
 def _refusal(found: tuple[str, ...], still_with_force: bool) -> Refused:
@@ -142,12 +213,15 @@ def _networks(site: Site, provision: Provision) -> Iterator[Step]:
             )
 
 
-def _prepare(site: Site, provision: Provision, birth: Birth, node: Node, aside: bool) -> Step:
+def _prepare(
+    site: Site, provision: Provision, birth: Birth, node: Node, aside: bool, force: bool
+) -> Step:
     """Directories, owners, keys, configuration, made by root in a helper container."""
     facts = site.of(node)
     engine = facts.engine
     stamp = birth.stamp if aside else None
-    document = prepare_document(provision, birth, node, engine.memory_bytes if engine else 0, stamp)
+    memory = engine.memory_bytes if engine else 0
+    document = prepare_document(provision, birth, node, memory, stamp, forced=force)
     commands: list[Command] = []
     if node.container in dict(facts.containers):
         # A container holds nothing of its own: what counts is in the volumes.
@@ -209,13 +283,13 @@ def _doors_know(provision: Provision) -> Iterator[Step]:
             )
 
 
-def _serve(primary: Node) -> Step:
+def _serve(primary: Node, term: int) -> Step:
     return Step(
         f"Start {primary.name} as the primary",
         primary.name,
         container_runs(primary.name),
-        verb("serve", term=FIRST_TERM, timeout_s=PROMOTE_S),
-        is_primary(primary.name, FIRST_TERM),
+        verb("serve", term=term, timeout_s=PROMOTE_S),
+        is_primary(primary.name, term),
     )
 
 
@@ -227,6 +301,11 @@ def _copy(node: Node, primary: Node, term: int) -> Step:
         verb("copy", upstream=primary.name, timeout_s=COPY_S),
         Condition(f"{node.name} has data", (node.name,), lambda s: s.node(node.name).has_data),
     )
+
+
+def _completed(others: Iterable[Node], primary: Node) -> tuple[Stage, ...]:
+    """The primary last: while it has its mark, its cluster is that of an `init` that goes on."""
+    return stages(tuple(_complete(n) for n in others if n.name != primary.name), _complete(primary))
 
 
 def _complete(node: Node) -> Step:

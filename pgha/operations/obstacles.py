@@ -6,6 +6,7 @@ import ipaddress
 import os.path
 from collections.abc import Iterator
 
+from pgha.node import paths
 from pgha.operations.provision import Provision
 from pgha.site import HostFacts, Site
 from pgha.state import ClusterState, ContainerStatus
@@ -14,6 +15,8 @@ from pgha.topology import Node
 # A new cluster takes about 40 MB, one segment of WAL 16 MB; below this the first day fails.
 DATA_FREE_BYTES = 512 * 1024 * 1024
 OTHER_FREE_BYTES = 64 * 1024 * 1024
+
+NOT_RUNNING = (ContainerStatus.STOPPED, ContainerStatus.MISSING)
 
 
 def obstacles(
@@ -39,6 +42,26 @@ def cut_off(site: Site, node: Node) -> bool:
     """Whether an earlier `init` came as far as this node but not to its end."""
     volume = site.of(node).volume(node.volumes.etc_pgpool)
     return volume is not None and volume.initialising
+
+
+def begun_with_force(site: Site, node: Node) -> bool:
+    """Whether the `init` that was cut off there was one with -f."""
+    volume = site.of(node).volume(node.volumes.etc_pgpool)
+    return volume is not None and volume.forced
+
+
+def has_database(site: Site, node: Node) -> bool:
+    """Whether a data directory is in place there: it comes whole, or not at all."""
+    path = node.volumes.postgres_data
+    volume = site.of(node).volume(path) if path else None
+    return volume is not None and paths.DATA.name in volume.entries
+
+
+def may_have_served(state: ClusterState, site: Site, node: Node) -> bool:
+    """Whether somebody may have written to its database, although its `init` was cut off: it was
+    told a term, or it does not tell."""
+    report = state.node(node.name).report
+    return has_database(site, node) and (report is None or report.assignment.term > 0)
 
 
 def in_words(paths: tuple[str, ...]) -> str:
@@ -97,7 +120,12 @@ def _of_container(
     if owner != provision.topology.cluster:
         yield f"A container {node.container} that is not ours exists on {facts.name}."
     elif cut_off(Site((facts,)), node):
-        return
+        runs = state.node(node.name).container not in NOT_RUNNING
+        if force and runs and may_have_served(state, Site((facts,)), node):
+            yield (
+                f"{node.name} runs, and may have served clients although its init was cut off (inv "
+                "init completes it): inv stop"
+            )
     elif state.node(node.name).container is not ContainerStatus.STOPPED:
         yield f"{node.name}'s container runs: inv stop"
     elif not force:

@@ -133,7 +133,7 @@ def _steps_to_the_vote(state: ClusterState, election: Election) -> tuple[Stage, 
             for n in election.voters
             if may_be_a_primary(n)
         ),
-        tuple(vote(n.name, election.term) for n in election.voters),
+        tuple(vote(n.name, election.term, election.heir.name) for n in election.voters),
     )
 
 

@@ -11,6 +11,7 @@ from pgha.operations.settle import (
     fence_for_good,
     follow,
     may_be_a_primary,
+    opening,
     start_container,
     steer,
 )
@@ -76,6 +77,7 @@ def _returns(
         *(_admit(state, n.name) for n in slots),
         tuple(_copy(n, primary.name, term) for n in copied),
         tuple(follow(n.name, primary.name, term) for n in joining),
+        opening(state, primary, (n.name for n in joining)),
         *(_admit(state, n.name) for n in voices),
     )
 

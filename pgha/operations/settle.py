@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pgha.commands.docker import start
 from pgha.commands.lsn import is_beginning_of
-from pgha.limits import DOCKER_S, FENCE_S, FOLLOW_S, START_S, STEER_S, VOTE_S
+from pgha.limits import CONFIRM_S, DOCKER_S, FENCE_S, FOLLOW_S, START_S, STEER_S, VOTE_S
 from pgha.node.report import Role
 from pgha.plan import Run, Stage, Step, stages, verb
 from pgha.state import (
@@ -20,6 +21,7 @@ from pgha.state import (
     has_role,
     in_sync,
     is_primary,
+    opened,
     pledged,
 )
 from pgha.topology import Kind
@@ -54,12 +56,13 @@ def fence_for_good(name: str, primary: str) -> Step:
     )
 
 
-def vote(name: str, term: int) -> Step:
+def vote(name: str, term: int, heir: str) -> Step:
+    arguments: dict[str, Any] = {"term": term, "for": heir}
     return Step(
-        f"Let {name} give its word for term {term}",
+        f"Let {name} vote for {heir} in term {term}",
         name,
         container_runs(name),
-        verb("vote", term=term, timeout_s=VOTE_S),
+        verb("vote", timeout_s=VOTE_S, **arguments),
         pledged(name, term),
     )
 
@@ -76,6 +79,30 @@ def follow(name: str, primary: str, term: int, needs: Condition | None = None) -
         in_sync(name, primary),
         timeout_s=FOLLOW_S,
     )
+
+
+def confirm(name: str, term: int) -> Step:
+    """A majority has a commit of the primary's own term; only then it lets clients in."""
+    return Step(
+        f"Let clients in on {name}",
+        name,
+        is_primary(name, term),
+        verb("confirm", term=term, wait_s=int(CONFIRM_S), timeout_s=CONFIRM_S + 10.0),
+        opened(name, term),
+    )
+
+
+def opening(state: ClusterState, primary: NodeState, joining: Iterable[str]) -> Step | None:
+    """`confirm`, where the primary lets nobody in and will have a majority with those that join.
+
+    Without one nobody can be let in; its agent does it when there is one.
+    """
+    step, coming = confirm(primary.name, primary.timeline or 0), set(joining)
+    told = primary.report.assignment.voters if primary.report else ()
+    voters = told or state.topology.names
+    there = [v for v in voters if v != primary.name and (state.streams(v) or v in coming)]
+    enough = not state.topology.quorum_commit or len(there) >= len(voters) // 2
+    return step if enough and not step.ensures.holds(state) else None
 
 
 def steer(name: str, primary: str, up: Iterable[str], needs: Condition | None = None) -> Step:
@@ -110,7 +137,7 @@ def take_over(
     first = tuple(follow(name, new, term) for name in (quick or slow))
     second = tuple(follow(name, new, term) for name in (slow if quick else ()))
     attach = tuple(_attach(name, new, up) for name in doors) if up != (new,) else ()
-    return stages((*first, *opening), second, attach)
+    return stages((*first, *opening), (confirm(new, term), *second), attach)
 
 
 def _attach(name: str, primary: str, up: tuple[str, ...]) -> Step:

@@ -10,6 +10,7 @@ from pgha.operations.last_primary import last_primary
 from pgha.operations.provision import Provision, create_container
 from pgha.operations.settle import (
     follow,
+    opening,
     start_container,
     steer,
     was_following,
@@ -40,7 +41,9 @@ def start(state: ClusterState, provision: Provision) -> Plan:
     topology, others = state.topology, [n for n in state.nodes if n.name != primary.name]
     missing = [n for n in state.nodes if n.container is ContainerStatus.MISSING]
     stopped = [n for n in state.nodes if n.container in NOT_RUNNING]
-    joining = [n for n in others if not state.streams(n.name) and was_following(n, primary)]
+    away = [n for n in others if not n.answers and n.container not in NOT_RUNNING]
+    idle = [n for n in others if not state.streams(n.name) and n not in away]
+    joining = [n for n in idle if was_following(n, primary)]
     left = [n.name for n in others if n not in joining and not state.streams(n.name)]
     plan = Plan(
         f"Start the cluster with {primary.name} as the primary",
@@ -96,6 +99,7 @@ def _services(
     return stages(
         None if serving.holds(state) else serve,
         tuple(follow(n.name, name, term, serving) for n in joining),
+        opening(state, primary, (n.name for n in joining)),
         tuple(step for step in doors if not step.ensures.holds(state)),
     )
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
+from pgha.tasks.history import history
 from pgha.tasks.lifecycle import build, init, start, stop
 from pgha.tasks.parsing import mind_our_contexts
 from pgha.tasks.roles import failback, failover, recovery
 from pgha.tasks.status import status
+from pgha.tasks.units import units
 from pgha.tasks.user import create, delete, password
 
 mind_our_contexts()
@@ -23,9 +25,11 @@ namespace = Collection(
     start,
     stop,
     status,
+    history,
     failover,
     failback,
     recovery,
+    units,
     Collection("user", create, delete, password),
 )
 

@@ -14,7 +14,8 @@ PROGRAMS = ("inv", "invoke", "fab", "pgha")
 # A command of ours wherever it stands in a text: `inv`, a task's name, flags. No flag's value ends
 # with a full stop: that is the sentence's.
 _OURS = re.compile(
-    r"\binv (?P<task>build|init|start|stop|status|failover|failback|recovery|user\.[a-z]+)\b"
+    r"\binv (?P<task>build|init|start|stop|status|history|failover|failback|recovery|units|"
+    r"user\.[a-z]+)\b"
     r"(?P<flags>( (--to|--node|--password-file|--env|-e)[ =][\w./@:-]*[\w@-]| --?[a-z-]+[a-z])*"
     r"( -[a-z]\b)*)"
 )

@@ -23,6 +23,7 @@ sys.path.append("/usr/lib/pgha")
 from pgha.node.{module} import main
 sys.exit(main())
 """
+_PROGRAMS = {"pgha-node": "cli", "pgha-main": "main", "pgha-agent": "agent"}
 _VOLUMES = {
     "etc": "/etc/pgpool2",
     "ssh": "/etc/ssh/pgha",
@@ -44,10 +45,18 @@ def run(*words: str, stdin: str = "", check: bool = True, timeout_s: float = 120
 
 
 def eventually(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    """Wait for a condition; fails with its name."""
+    """Wait for a condition; fails with how long it waited."""
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, f"not within {timeout_s} s"
+        time.sleep(0.05)
+
+
+def never(condition: Callable[[], bool], for_s: float) -> None:
+    """Watch that a condition does not come true."""
+    end = time.monotonic() + for_s
+    while time.monotonic() < end:
+        assert not condition(), f"it came true within {for_s} s"
         time.sleep(0.05)
 
 
@@ -71,10 +80,14 @@ class Answer:
 
 
 class Nodes:
-    """`a` and `b` carry data, `w` is the witness; each a container on a network of its own."""
+    """`a` and `b` carry data, `w` is the witness; each a container on a network of its own.
 
-    def __init__(self, prefix: str, place: Path, subnet: str) -> None:
-        self.prefix, self.place, self.subnet = prefix, place, subnet
+    agents: they run, and AUTO_FAILOVER is off. Without them what a verb does is seen alone: their
+    program cannot be run, and main would miss them in an hour (by the election timeout).
+    """
+
+    def __init__(self, prefix: str, place: Path, subnet: str, *, agents: bool = False) -> None:
+        self.prefix, self.place, self.subnet, self.agents = prefix, place, subnet, agents
         base = subnet.rsplit(".", 1)[0]
         self.members = [
             {"name": n, "kind": k, "address": f"{base}.{11 + i}", "slot": f"pgha_{n}"}
@@ -100,9 +113,9 @@ class Nodes:
 
     def start(self, name: str) -> None:
         """Make and start a node's container on its volumes."""
-        address = next(m["address"] for m in self.members if m["name"] == name)
-        network = ("--network", f"{self.prefix}-net", "--ip", address, "--hostname", name)
-        words = ("--name", f"{self.prefix}-{name}", "--stop-timeout", "60", "--shm-size", "128m")
+        network = ("--network", f"{self.prefix}-net", "--ip", self.address(name))
+        words = ["--name", f"{self.prefix}-{name}", "--stop-timeout", "60", "--shm-size", "128m"]
+        words += ["--cap-add", "SYS_NICE", "--hostname", name]
         mounts = self.mounts(name)
         entry = ("--entrypoint", "/usr/bin/tini", IMAGE, "--", "/usr/bin/pgha-main")
         run("docker", "run", "-d", *words, *network, *mounts, *entry)
@@ -147,6 +160,30 @@ class Nodes:
         assert answer.exit == 0, (name, verb, answer.document)
         return answer
 
+    def vote(self, name: str, candidate: str, term: int) -> Answer:
+        """Let `name` vote for `candidate`."""
+        args: dict[str, Any] = {"term": term, "for": candidate}
+        return self.verb(name, "vote", **args)
+
+    def address(self, name: str) -> str:
+        return next(m["address"] for m in self.members if m["name"] == name)
+
+    def lets_in(self, name: str) -> bool:
+        """Whether a client comes in by TCP with a password, as one on the network would."""
+        words = ("psql", "-XAtq", "-h", self.address(name), "-p", "5433", "-d", "postgres")
+        password = ("-e", f"PGPASSWORD={PASSWORD}", "-e", "PGPASSFILE=/dev/null")
+        container = ("-u", "postgres", f"{self.prefix}-{name}")
+        done = subprocess.run(
+            ("docker", "exec", *password, *container, *words, "-c", "SELECT 1"),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        # PostgreSQL 17, "psql", "Exit Status": 2, the connection went bad.
+        assert done.returncode in (0, 2), done.stderr
+        return done.returncode == 0
+
     def sql(self, name: str, text: str, *, check: bool = True) -> str:
         """SQL over the socket, as the superuser."""
         words = ("psql", "-XAtq", "-h", "/var/run/postgresql", "-p", "5433", "-d", "postgres")
@@ -173,13 +210,14 @@ class Nodes:
             run("docker", "run", "--rm", "-v", place, *clean, check=False)
 
     def cluster(self) -> None:
-        """Bring all three up: a is the primary of term 1."""
+        """Bring all three up: a is the primary of term 1, and lets clients in."""
         secrets = {"superuser": PASSWORD, "replication": PASSWORD}
         self.done("a", "initdb", secrets)
         self.done("a", "serve", term=1)
         self.done("b", "copy", upstream="a")
         self.done("b", "follow", upstream="a", term=1)
         self.done("w", "follow", upstream="a", term=1)
+        self.done("a", "confirm", term=1, wait_s=30)
 
     def _code(self) -> None:
         code = self.place / "code" / "pgha"
@@ -187,16 +225,16 @@ class Nodes:
         (code / "__init__.py").touch()
         for part in ("node", "commands"):
             shutil.copytree(PACKAGE / part, code / part, dirs_exist_ok=True)
-        for script, module in (("pgha-node", "cli"), ("pgha-main", "main")):
+        for script, module in _PROGRAMS.items():
             file = self.place / script
             file.write_text(_SCRIPT.format(module=module))
-            file.chmod(0o755)
+            file.chmod(0o755 if self.agents or module != "agent" else 0o644)
         for parent in (self.place, self.place / "code"):
             parent.chmod(0o755)
 
     def mounts(self, name: str) -> list[str]:
         words = ["-v", f"{self.place}/code:/usr/lib/pgha:ro"]
-        for script in ("pgha-node", "pgha-main"):
+        for script in _PROGRAMS:
             words += ["-v", f"{self.place}/{script}:/usr/bin/{script}:ro"]
         for volume, target in _VOLUMES.items():
             words += ["-v", f"{self.place}/{name}/{volume}:{target}"]
@@ -221,12 +259,17 @@ class Nodes:
             "locale": "C.UTF-8",
             "pgdata": "/var/lib/postgresql/data",
             "archive": "/var/lib/postgresql/archive",
+            "election_timeout_s": 1.5 if self.agents else 3600.0,
+            "auto_failover": False,
         }
         ours, keys = "/etc/pgpool2/pgha", self.place / "keys"
         files = {
             f"{ours}/node.json": json.dumps(node),
             f"{ours}/postgresql.conf": postgresql_conf(self.prefix),
             f"{ours}/pg_hba.conf": pg_hba_conf(self.subnet),
+            f"{ours}/clients_hba.conf": clients_hba_conf(self.subnet),
+            f"{ours}/gate_hba.conf": "",
+            f"{ours}/agent.key": "0123456789abcdef" * 4,
             f"{ours}/pg_ident.conf": render("pg_ident.conf.j2", postgres_user="postgres"),
             f"{ours}/pgpass": _pgpass(),
             # Enough for Pgpool-II to be stopped; how it is steered, its own tests tell.
@@ -288,8 +331,11 @@ def pg_hba_conf(subnet: str) -> str:
         postgres_user="postgres",
         replication_user="replication",
         backend_subnet=subnet,
-        frontend_subnet=subnet,
     )
+
+
+def clients_hba_conf(subnet: str) -> str:
+    return render("clients_hba.conf.j2", backend_subnet=subnet, frontend_subnet=subnet)
 
 
 def _pgpass() -> str:

@@ -219,6 +219,51 @@ def test_an_init_that_lacked_its_last_mark_keeps_what_was_written_since(tmp_path
         cluster.tear_down()
 
 
+def test_an_init_that_was_cut_off_starts_what_served_and_died_since(tmp_path: Path) -> None:
+    """And -f moves aside what has served only once it is stopped."""
+    cluster = RealCluster("cut-died", 97, tmp_path)
+    try:
+        cluster.cut_off("init", at="pgha-node complete", by=signal.SIGKILL)
+        cluster.client.start()
+        cluster.client.psql("CREATE TABLE kept (n int); INSERT INTO kept VALUES (1)")
+        mark_again(cluster)
+        cluster.kill("node-0")
+        refused = cluster.inv("init", "-f", check=3).stderr
+        assert "completes it" in refused
+        assert "inv stop" in refused
+        cluster.inv("init")
+        cluster.becomes("healthy")
+        assert cluster.client.psql("SELECT n FROM kept") == "1"
+        assert "node-0 has data" in cluster.inv("init", check=3).stderr
+    finally:
+        cluster.tear_down()
+
+
+def test_an_init_with_force_is_finished_by_itself(tmp_path: Path) -> None:
+    cluster = RealCluster("cut-force", 98, tmp_path)
+    try:
+        cluster.inv("init")
+        cluster.inv("stop")
+        for step in ("pgha-node prepare", "container create", "pgha-node serve", "pgha-node copy"):
+            cut(cluster, "init", "-f", at=step)
+        cluster.inv("init", "-f")
+        cluster.becomes("healthy")
+        assert "inv stop" in cluster.inv("init", "-f", check=3).stderr
+        kept = list((tmp_path / "volumes").glob("*/postgresql/data/aside/*/pgdata/PG_VERSION"))
+        assert {file.relative_to(tmp_path / "volumes").parts[0] for file in kept} >= {
+            "master",
+            "standby",
+        }
+    finally:
+        cluster.tear_down()
+
+
+def mark_again(cluster: RealCluster) -> None:
+    """As if `init` had been killed before any node was complete (some may have been)."""
+    for node in ("node-0", "node-1", "node-2"):
+        docker("exec", cluster.container(node), "touch", "/etc/pgpool2/pgha/initialising")
+
+
 def diverge(cluster: RealCluster) -> None:
     """The primary at home has WAL that nobody else will ever have, and is gone."""
     others = ("node-1", "node-2")

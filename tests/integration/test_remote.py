@@ -18,8 +18,8 @@ from pgha.errors import CommandFailed, Locked, Unreachable
 from pgha.hosts import Result
 from pgha.locking import holder_words
 from pgha.machines import Machine
-from pgha.remote import Host, LocalHost, host_of
-from pgha.waiting import wait_until
+from pgha.remote import Host, LocalHost, SshHost, host_of
+from pgha.waiting import Deadline, wait_until
 from tests.integration import loopback
 from tests.integration.loopback import Loopback
 
@@ -257,6 +257,28 @@ def test_ctrl_c_ends_what_runs_on_the_host(host: Host, server: Loopback, tmp_pat
         command.send_signal(signal.SIGINT)
         assert command.wait(5) != 0
     wait_until(lambda: not runs(int(pid.read_text())), timeout_s=3, what="it is gone")
+
+
+def test_a_lock_of_the_library_that_nobody_gives_back_holds_no_close_up(
+    own_server: Loopback,
+) -> None:
+    """A signal's exception in the middle of the library's waiting leaves its lock taken: `init`
+    that got SIGTERM while it sent a verb never ended."""
+    import paramiko
+
+    host = host_of(own_server.machine(loopback.ALIAS))
+    assert isinstance(host, SshHost)
+    channel = host.kept.channel(Deadline(5.0))
+    session = channel.session(("cat",))
+    assert session.ask("there", timeout_s=5.0) == "there"
+    transport = channel._channel.get_transport()  # type: ignore[attr-defined]
+    assert isinstance(transport, paramiko.Transport)
+    with transport.clear_to_send._cond:  # type: ignore[attr-defined]
+        begun = time.monotonic()
+        session.close()
+        host.close()
+        assert time.monotonic() - begun < 10.0
+    wait_until(lambda: not transport.is_alive(), timeout_s=5, what="the connection has ended")
 
 
 # What can be wrong with an SSH server

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import subprocess
 import time
@@ -11,15 +13,14 @@ from pathlib import Path
 import pytest
 
 from pgha.commands.lsn import show_lsn
-from tests.integration.containers import PASSWORD, Nodes, eventually, run
+from tests.integration.containers import PASSWORD, Nodes, eventually, never, run
 from tests.integration.image import IMAGE, PREFIX
 
 
-@pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[Nodes]:
-    """Three empty nodes."""
+@contextlib.contextmanager
+def three_nodes(place: Path, *, agents: bool = False) -> Iterator[Nodes]:
     number = os.getpid() % 200
-    made = Nodes(f"{PREFIX}-verbs", tmp_path / "n", f"10.78.{number}.0/24")
+    made = Nodes(f"{PREFIX}-verbs", place / "n", f"10.78.{number}.0/24", agents=agents)
     made.place.mkdir()
     try:
         made.create()
@@ -28,12 +29,30 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
         made.remove()
 
 
-@pytest.fixture
-def cluster(nodes: Nodes) -> Nodes:
-    """a: primary of term 1 with a table `t`; b: standby; w: witness."""
+def with_a_table(nodes: Nodes) -> Nodes:
     nodes.cluster()
     nodes.sql("a", "CREATE TABLE t (i int PRIMARY KEY);")
     return nodes
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    """Three empty nodes without agents."""
+    with three_nodes(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def cluster(nodes: Nodes) -> Nodes:
+    """a: primary of term 1 with a table `t`; b: standby; w: witness. Nobody acts but the test."""
+    return with_a_table(nodes)
+
+
+@pytest.fixture
+def attended(tmp_path: Path) -> Iterator[Nodes]:
+    """The same with agents, that leave a failover to the operator."""
+    with three_nodes(tmp_path, agents=True) as made:
+        yield with_a_table(made)
 
 
 def cut_off(nodes: Nodes, *names: str) -> None:
@@ -44,8 +63,7 @@ def cut_off(nodes: Nodes, *names: str) -> None:
 
 def join(nodes: Nodes, *names: str) -> None:
     for name in names:
-        address = next(m["address"] for m in nodes.members if m["name"] == name)
-        words = ("--ip", address, f"{nodes.prefix}-net", f"{nodes.prefix}-{name}")
+        words = ("--ip", nodes.address(name), f"{nodes.prefix}-net", f"{nodes.prefix}-{name}")
         run("docker", "network", "connect", *words)
 
 
@@ -85,9 +103,9 @@ def test_nothing_acknowledged_is_lost_when_the_primary_dies_before_a_standby_tha
         cluster.sql("a", f"INSERT INTO t SELECT generate_series({start + 1}, {start + 2000});")
     cluster.docker("kill", "a")
     join(cluster, "b")
-    witness = cluster.done("w", "vote", term=2)
+    witness = cluster.vote("w", "b", 2)
     assert witness.report["wal"]["running"] is False
-    standby = cluster.done("b", "vote", term=2)
+    standby = cluster.vote("b", "b", 2)
     theirs, mine = position(cluster, "w"), position(cluster, "b")
     assert theirs > mine
     refused = cluster.verb("b", "promote", term=2, lsn=show_lsn(theirs))
@@ -112,7 +130,7 @@ def test_a_diverged_primary_is_refused_until_it_was_rewound(cluster: Nodes) -> N
     cluster.docker("kill", "a")
     join(cluster, "b", "w")
     for name in ("b", "w"):
-        cluster.done(name, "vote", term=4)
+        assert cluster.vote(name, "b", 4).exit == 0
     cluster.done("b", "promote", term=4)
     cluster.done("w", "follow", upstream="b", term=4)
     cluster.sql("b", "INSERT INTO t SELECT generate_series(1, 1000);")
@@ -155,15 +173,7 @@ def test_a_session_that_waits_for_the_quorum_gets_no_success_from_a_fence(cluste
 
 
 def test_verbs_that_were_killed_are_finished_or_done_again(cluster: Nodes) -> None:
-    # A fence that is cut off after its word: main finishes it, nobody serves on.
-    cluster.sh(
-        "a",
-        'python3 -IS -c \'import sys; sys.path.append("/usr/lib/pgha");'
-        "from dataclasses import replace; from pgha.node import state, report;"
-        "state.change(lambda a: replace(a, role=report.Role.FENCED))'",
-    )
-    eventually(lambda: not cluster.verb("a", "probe").report["postgres"]["running"])
-    eventually(lambda: cluster.verb("a", "probe").report["assignment"]["position"] is not None)
+    cluster.done("a", "fence", reason="hand-over", to="b")
     cluster.done("b", "promote", term=2, lsn=show_lsn(position(cluster, "a")))
     cluster.done("w", "follow", upstream="b", term=2)
     cluster.sql("b", "INSERT INTO t SELECT generate_series(1, 200000);")
@@ -191,7 +201,7 @@ def test_a_rewind_that_was_killed_is_done_again_and_starts_nothing_before(cluste
     cluster.docker("kill", "a")
     join(cluster, "b", "w")
     for name in ("b", "w"):
-        cluster.done(name, "vote", term=2)
+        assert cluster.vote(name, "b", 2).exit == 0
     cluster.done("b", "promote", term=2)
     cluster.done("w", "follow", upstream="b", term=2)
     cluster.docker("start", "a")
@@ -275,28 +285,6 @@ def test_a_probe_answers_whatever_state_the_node_is_in(nodes: Nodes) -> None:
     assert '"state": "shut down in recovery"' in said
 
 
-def test_main_starts_what_died_but_never_a_primary(cluster: Nodes) -> None:
-    kill = "kill -9 $(head -1 /var/lib/pgha/volume/pgdata/postmaster.pid)"
-    cluster.sh("b", kill)
-    eventually(lambda: _streams(cluster, "b"))
-    cluster.sh("w", "kill -9 $(cat /run/pgha/pg_receivewal.pid)")
-    eventually(lambda: _streams(cluster, "w"))
-    cluster.docker("stop", "b")
-    cluster.docker("start", "b")
-    eventually(lambda: _streams(cluster, "b"))
-    cluster.sh("a", kill)
-    time.sleep(2.0)
-    assert cluster.verb("a", "probe").report["postgres"]["running"] is False
-    cluster.done("a", "serve", term=1)
-    for name in ("b", "w"):
-        eventually(lambda n=name: _streams(cluster, n))  # type: ignore[misc]
-    cluster.done("b", "halt", services="all")
-    cluster.done("b", "halt", services="all")
-    time.sleep(1.0)
-    assert cluster.verb("b", "probe").report["postgres"]["running"] is False
-    cluster.done("b", "follow", upstream="a", term=1)
-
-
 def _streams(nodes: Nodes, name: str) -> bool:
     followers = nodes.verb("a", "probe").report["postgres"]["followers"]
     return any(f["name"] == name and f["state"] == "streaming" for f in followers)
@@ -305,19 +293,190 @@ def _streams(nodes: Nodes, name: str) -> bool:
 def test_a_vote_ends_a_receiver_that_no_file_tells_of(cluster: Nodes) -> None:
     """Whoever started it was killed before it wrote the file: a vote must not leave it alone."""
     cluster.sh("w", "rm /run/pgha/pg_receivewal.pid")
-    cluster.done("w", "vote", term=2)
+    assert cluster.vote("w", "b", 2).exit == 0
     assert cluster.sh("w", "pgrep -c pg_receivewal", check=False).strip() == "0"
 
 
-def test_a_receiver_that_main_started_is_no_obstacle_for_a_verb(cluster: Nodes) -> None:
-    """main runs as root, the verbs as postgres; the file may be of either."""
+# --- who is let in, and by whose word ------------------------------------------------------------
+
+
+def test_nobody_is_let_in_before_a_majority_has_a_commit_of_the_term(nodes: Nodes) -> None:
+    nodes.done("a", "initdb", {"superuser": PASSWORD, "replication": PASSWORD})
+    nodes.done("a", "serve", term=1)
+    assert not nodes.lets_in("a")
+    nodes.done("b", "copy", upstream="a")
+    nodes.done("b", "follow", upstream="a", term=1)
+    nodes.done("w", "follow", upstream="a", term=1)
+    # Followers come in while clients do not; so a commit gets its majority.
+    nodes.sql("a", "CREATE TABLE t (i int PRIMARY KEY);")
+    assert not nodes.lets_in("a")
+    for _ in range(2):
+        assert nodes.done("a", "confirm", term=1, wait_s=30).report["postgres"]["opened"]
+        assert nodes.lets_in("a")
+    assert nodes.lets_in("b")
+    assert nodes.done("a", "serve", term=1).report["postgres"]["opened"]
+    # The next primary lets nobody in either, whom it had let in to read a moment ago.
+    nodes.done("a", "fence", reason="hand-over", to="b")
+    promoted = nodes.done("b", "promote", term=2, lsn=show_lsn(position(nodes, "a")))
+    assert not promoted.report["postgres"]["opened"]
+    assert not nodes.lets_in("b")
+    assert nodes.verb("b", "confirm", term=1).code == "not-primary"
+    nodes.done("a", "follow", upstream="b", term=2)
+    assert nodes.lets_in("a")
+    nodes.done("b", "confirm", term=2, wait_s=30)
+    assert nodes.lets_in("b")
+
+
+def test_a_primary_that_comes_back_without_a_majority_lets_nobody_in(cluster: Nodes) -> None:
+    assert cluster.lets_in("a")
+    cut_off(cluster, "b", "w")
     cluster.docker("kill", "a")
+    cluster.docker("start", "a")
+    eventually(lambda: cluster.verb("a", "probe").report["main_running"])
+    cluster.done("a", "serve", term=1)
+    refused = cluster.verb("a", "confirm", term=1, wait_s=1)
+    assert (refused.exit, refused.code) == (1, "waiting"), refused.document
+    assert not refused.report["postgres"]["opened"]
+    assert not cluster.lets_in("a")
+    join(cluster, "b", "w")
+    eventually(lambda: cluster.verb("a", "confirm", term=1, wait_s=1).exit == 0, 30.0)
+    assert cluster.lets_in("a")
+
+
+def test_a_node_votes_for_one_candidate_in_a_term(cluster: Nodes) -> None:
+    cluster.docker("stop", "a")
+    for _ in range(2):
+        assert cluster.vote("w", "b", 2).exit == 0
+    refused = cluster.vote("w", "a", 2)
+    assert (refused.exit, refused.code) == (3, "voted")
+    assert refused.report["assignment"]["voted_for"] == "b"
+    assert cluster.vote("w", "b", 1).code == "old-term"
+    # A restart forgets nothing.
     cluster.docker("kill", "w")
     cluster.docker("start", "w")
-    started = "stat -c %U /run/pgha/pg_receivewal.pid"
-    eventually(lambda: cluster.sh("w", started, check=False).strip() == "root")
-    cluster.done("w", "vote", term=2)
-    cluster.done("b", "vote", term=2)
+    eventually(lambda: cluster.verb("w", "probe").report["main_running"])
+    assert cluster.vote("w", "a", 2).code == "voted"
+    # Nor does it vote again in a term in which it followed.
+    assert cluster.vote("b", "b", 2).exit == 0
     cluster.done("b", "promote", term=2)
     cluster.done("w", "follow", upstream="b", term=2)
-    assert cluster.sql("b", "INSERT INTO t VALUES (1); SELECT count(*) FROM t;") == "1"
+    assert cluster.vote("w", "b", 2).code == "voted"
+    assert cluster.vote("b", "b", 3).code == "primary"
+
+
+def test_who_gave_its_vote_to_another_is_not_promoted_in_that_term(cluster: Nodes) -> None:
+    cluster.docker("stop", "a")
+    assert cluster.vote("b", "a", 2).exit == 0
+    assert cluster.verb("b", "promote", term=2).code == "voted"
+    assert cluster.vote("b", "b", 3).exit == 0
+    cluster.done("b", "promote", term=3)
+
+
+# --- beside agents -------------------------------------------------------------------------------
+
+KILL_POSTGRES = "kill -9 $(head -1 /var/lib/pgha/volume/pgdata/postmaster.pid)"
+
+
+def runs(nodes: Nodes, name: str) -> bool:
+    return bool(nodes.verb(name, "probe").report["postgres"]["running"])
+
+
+def opened(nodes: Nodes, name: str) -> bool:
+    postgres = nodes.verb(name, "probe").report["postgres"]
+    return bool(postgres["running"] and not postgres["in_recovery"] and postgres["opened"])
+
+
+def held(nodes: Nodes, name: str) -> bool:
+    agent = nodes.verb(name, "probe").report["agent"]
+    return bool(agent["running"] and agent["held"])
+
+
+@contextlib.contextmanager
+def session(nodes: Nodes, name: str) -> Iterator[subprocess.Popen[str]]:
+    """An operator's session in a container, that holds its agent."""
+    words = ("docker", "exec", "-i", "-u", "postgres", f"{nodes.prefix}-{name}", "pgha-node")
+    with subprocess.Popen(
+        (*words, "session"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as there:
+        assert there.stdin is not None
+        assert there.stdout is not None
+        there.stdin.write(json.dumps({"verb": "hold", "args": {"reason": "a test"}}) + "\n")
+        there.stdin.flush()
+        assert json.loads(there.stdout.readline())["ok"]
+        yield there
+
+
+def test_the_agent_starts_what_died_and_leaves_alone_what_was_stopped(attended: Nodes) -> None:
+    attended.sh("b", KILL_POSTGRES)
+    eventually(lambda: _streams(attended, "b"))
+    attended.sh("w", "kill -9 $(cat /run/pgha/pg_receivewal.pid)")
+    eventually(lambda: _streams(attended, "w"))
+    attended.docker("stop", "b")
+    attended.docker("start", "b")
+    eventually(lambda: _streams(attended, "b"))
+    for _ in range(2):
+        attended.done("b", "halt", services="all")
+    never(lambda: runs(attended, "b"), 2.0)
+    attended.done("b", "follow", upstream="a", term=1)
+
+
+def test_a_primary_is_started_again_by_the_word_of_a_majority_alone(attended: Nodes) -> None:
+    attended.sh("a", KILL_POSTGRES)
+    eventually(lambda: opened(attended, "a"))
+    for name in ("b", "w"):
+        attended.docker("stop", name)
+    # Who hears no majority may have been passed over: it ends, and stays so over a restart.
+    eventually(lambda: not runs(attended, "a"))
+    attended.docker("kill", "a")
+    attended.docker("start", "a")
+    eventually(lambda: attended.verb("a", "probe").report["main_running"])
+    never(lambda: runs(attended, "a"), 3.0)
+    attended.docker("start", "w")
+    eventually(lambda: opened(attended, "a"), 30.0)
+    assert attended.sql("a", "INSERT INTO t VALUES (1); SELECT count(*) FROM t;") == "1"
+
+
+def test_a_hold_ends_with_its_session(attended: Nodes) -> None:
+    with session(attended, "b") as there:
+        eventually(lambda: held(attended, "b"))
+        attended.sh("b", KILL_POSTGRES)
+        never(lambda: runs(attended, "b"), 2.0)
+        assert there.stdin is not None
+        there.stdin.close()
+        eventually(lambda: not held(attended, "b"))
+        eventually(lambda: _streams(attended, "b"))
+
+
+def test_a_session_releases_what_it_holds(attended: Nodes) -> None:
+    with session(attended, "w") as there:
+        eventually(lambda: held(attended, "w"))
+        assert there.stdin is not None
+        there.stdin.write(json.dumps({"verb": "release"}) + "\n")
+        there.stdin.flush()
+        eventually(lambda: not held(attended, "w"))
+
+
+def test_a_fence_that_was_cut_off_is_finished_by_the_agent(attended: Nodes) -> None:
+    """It died after its word. Nobody took over, so the same node then serves its term again."""
+    attended.sh(
+        "a",
+        'python3 -IS -c \'import sys; sys.path.append("/usr/lib/pgha");'
+        "from dataclasses import replace; from pgha.node import state, report;"
+        "state.change(lambda a: replace(a, role=report.Role.FENCED))'",
+    )
+    journal = "cat /etc/pgpool2/pgha/journal.jsonl"
+    eventually(lambda: "a fence was cut off" in attended.sh("a", journal))
+    eventually(lambda: opened(attended, "a"))
+    assert attended.verb("a", "probe").report["assignment"]["role"] == "primary"
+
+
+def test_a_receiver_that_the_agent_started_is_no_obstacle_for_a_verb(attended: Nodes) -> None:
+    attended.docker("kill", "a")
+    attended.docker("kill", "w")
+    attended.docker("start", "w")
+    eventually(lambda: attended.sh("w", "cat /run/pgha/pg_receivewal.pid", check=False) != "")
+    for name in ("w", "b"):
+        assert attended.vote(name, "b", 2).exit == 0
+    attended.done("b", "promote", term=2)
+    attended.done("w", "follow", upstream="b", term=2)
+    assert attended.sql("b", "INSERT INTO t VALUES (1); SELECT count(*) FROM t;") == "1"

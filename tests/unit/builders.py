@@ -88,6 +88,7 @@ class Draft:
     error: str = ""
     readable: bool = True
     accepting: bool = True
+    opened: bool = True
 
 
 def primary(name: str, *, timeline: int = 1, **more: object) -> Draft:
@@ -252,6 +253,7 @@ def _postgres(draft: Draft, whole: list[Draft], of: Topology) -> Postgres:
             Slot(n.slot, True, "lost" if n.name in draft.lost_slots else "reserved", 0)
             for n in slots
         ),
+        opened=draft.opened and draft.accepting,
     )
 
 

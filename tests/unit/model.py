@@ -2,7 +2,8 @@
 
 It follows pgha/node closely: each verb is a generator that yields between its durable effects, so
 that a run can be cut there. What it says about PostgreSQL is pessimistic: a follower counts for the
-quorum by its position alone, whatever its log holds.
+quorum by its position alone, whatever its log holds. Its agents tend their nodes and let clients
+in, and decide nothing: an operator's command must do without an election.
 
 WAL is a list of entries (timeline, number); a promotion and a shutdown write one too. The LSN is
 the number of entries. An entry that a client was told about is in `acknowledged`.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -64,7 +66,12 @@ def history_of(log: Log) -> tuple[tuple[int, int], ...]:
 
 @dataclass
 class ModelNode:
-    """One node: first what is on its disks, then what a restart of the container forgets."""
+    """One node: first what is on its disks, then what a restart of the container forgets.
+
+    gate: PostgreSQL lets clients in. began: where the WAL ended when it became the primary that it
+    is; who was let in sees all up to there. let_in: somebody was, and the rule held. held: an
+    operator's command is at work, so its agent tends nothing.
+    """
 
     name: str
     kind: Kind
@@ -76,6 +83,7 @@ class ModelNode:
     clean: bool = True
     conf_upstream: str | None = None
     rewinding: bool = False
+    gate: bool = False
     slots: set[str] = field(default_factory=set)
     aside: set[Entry] = field(default_factory=set)
     seen: set[Entry] = field(default_factory=set)
@@ -86,6 +94,9 @@ class ModelNode:
     recovery: bool = True
     receives: bool = False
     door: tuple[str, tuple[str, ...]] | None = None
+    began: int = 0
+    let_in: bool = False
+    held: bool = False
 
     @property
     def up(self) -> bool:
@@ -141,6 +152,7 @@ class Model:
         self.clock = 0.0
         self.cut_at: int | None = None
         self.mode = "operator"
+        self.holding = False
         self.observations = 0
         self._numbers = 0
         self._by_container = {n.container: n.name for n in topology.nodes}
@@ -154,8 +166,9 @@ class Model:
         model = cls(topology, seed, mutations)
         home = model.nodes[topology.home]
         home.was_primary, home.standby_signal, home.recovery, home.runs = True, False, False, True
-        home.assignment = Assignment(1, Role.PRIMARY, doors=True)
+        home.assignment = Assignment(1, Role.PRIMARY, doors=True, led=1)
         home.append(((1, model._number()),))
+        home.began = len(home.log)
         home.slots = {n.name for n in topology.others(home.name)}
         for node in model.nodes.values():
             if node is not home:
@@ -168,6 +181,7 @@ class Model:
         for node in model.nodes.values():
             model._tend(node)
             node.door = (home.name, up)
+            node.gate = node.kind is Kind.DATA
         model.write()
         return model
 
@@ -197,6 +211,7 @@ class Model:
             return None
         if not node.up:
             raise Unreachable(f"{node.name} does not answer.")
+        node.held = self.holding
         args = dict(step.action.known_args(state))
         self._run_verb(node, step.action.name, args)
         return self.state_of(node)
@@ -220,6 +235,19 @@ class Model:
 
     def pause(self) -> None:
         self.clock += 1.0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """An operator's command is at work: the agents that it reaches tend nothing meanwhile."""
+        self.holding = True
+        for node in self.nodes.values():
+            node.held = node.up and node.reachable
+        try:
+            yield
+        finally:
+            self.holding = False
+            for node in self.nodes.values():
+                node.held = False
 
     # --- cutting ---------------------------------------------------------------------------------
 
@@ -258,16 +286,21 @@ class Model:
     # --- time ------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """A moment: main processes tend their nodes, clients write."""
+        """A moment: agents tend their nodes, clients write."""
         self.clock += 0.01
         for node in self.nodes.values():
             self._tend(node)
         self.write()
 
     def _tend(self, node: ModelNode) -> None:
-        """pgha/node/tend.py; never a primary."""
+        """What an agent does that decides nothing: it starts no primary."""
         told = node.assignment
         if not node.up:
+            return
+        if told.role is Role.PRIMARY and self.random.random() < 0.3:
+            self._let_in(node)
+        if node.held:
+            node.receives = node.receives and self._serves(told.upstream)
             return
         if told.role is Role.FENCED and node.runs and not node.standby_signal:
             self._stop(node)
@@ -288,6 +321,21 @@ class Model:
             node.clean = False
             if node.recovery:
                 node.was_primary = False
+            else:
+                node.began, node.let_in = len(node.log), False
+
+    def _let_in(self, node: ModelNode) -> bool:
+        """The gate opens if a majority has everything: a commit of the term's own, and what was
+        there before. Followers that stream get it while it is waited for."""
+        if not node.is_primary or node.gate:
+            return node.is_primary
+        self._grow(node)
+        for follower in self.followers(node):
+            self._deliver(node, follower)
+        have = [f for f in self.counted(node) if len(f.log) >= len(node.log)]
+        node.gate = len(have) >= self.needed(node) or "confirm waits for nobody" in self.mutations
+        self.check()
+        return node.gate
 
     def _stop(self, node: ModelNode, *, clean: bool = True) -> None:
         """End PostgreSQL; a fast shutdown of a primary gives its followers everything first."""
@@ -379,10 +427,23 @@ class Model:
             lost = self.acknowledged - set(node.log)
             if lost:
                 raise Broken(f"rule 2: {node.name} serves without {sorted(lost)[:3]}")
+        for node in primaries:
+            if node.gate and not node.let_in:
+                self._check_let_in(node)
         for node in self.nodes.values():
             gone = node.seen - set(node.log) - node.aside
             if gone:
                 raise Broken(f"rule 5: {node.name} deleted {sorted(gone)[:3]}")
+
+    def _check_let_in(self, node: ModelNode) -> None:
+        """What the first clients see is on a majority's disks, the beginning of its term too."""
+        shown = node.log[: node.began]
+        on_disk = [n for n in self.nodes.values() if n.log[: node.began] == shown]
+        if len(on_disk) <= self.needed(node):
+            raise Broken(
+                f"rule 2: {node.name} lets clients in, and {shown[-1:]} is on {len(on_disk)} disks"
+            )
+        node.let_in = True
 
     # --- faults ----------------------------------------------------------------------------------
 
@@ -392,6 +453,7 @@ class Model:
         if node.up:
             self._stop(node, clean=False)
             node.container, node.receives, node.door = ContainerStatus.STOPPED, False, None
+            node.held = False
 
     def start_container(self, name: str) -> None:
         node = self.nodes[name]
@@ -412,6 +474,7 @@ class Model:
         if node.up:
             self._stop(node)
             node.container, node.receives, node.door = ContainerStatus.STOPPED, False, None
+            node.held = False
 
     def _docker(self, words: tuple[str, ...]) -> None:
         name = next(self._by_container[w] for w in words if w in self._by_container)
@@ -454,9 +517,12 @@ class Model:
             upstream=None,
             stopped=False,
             position=None,
+            led=term,
         )
         yield
         if not node.runs:
+            if "serve leaves the gate open" not in self.mutations:
+                node.gate = False
             node.standby_signal = False
             self._launch(node)
         yield
@@ -468,6 +534,7 @@ class Model:
             raise VerbFailed(f"{node.name} knows of term {node.assignment.term}.")
         role = Role.WITNESS if node.kind is Kind.WITNESS else Role.STANDBY
         told = {"term": term, "role": role, "upstream": source, "stopped": False, "position": None}
+        told["voted_for"] = node.assignment.voted_for if node.assignment.term == term else None
         self._require_no_primary(node)
         upstream = self._look(node, source)
         if node.kind is Kind.WITNESS:
@@ -485,14 +552,14 @@ class Model:
             if node.rewinding:
                 raise VerbFailed(f"{node.name}: a rewind was cut off here.")
             if node.runs and node.conf_upstream != source:
-                node.conf_upstream = None
+                node.conf_upstream, node.gate = None, False
             yield
             checked = "follow checks nothing" not in self.mutations
             if checked and not self._is_beginning(node, upstream):
                 raise VerbFailed(f"{node.name} has diverged from {source}.")
             node.change(**told)
             yield
-            node.standby_signal, node.conf_upstream = True, source
+            node.standby_signal, node.conf_upstream, node.gate = True, source, True
             yield
             self._launch(node)
         if node not in self.followers(upstream):
@@ -508,6 +575,7 @@ class Model:
             upstream=args.get("to"),
             position=node.assignment.position if node.assignment.role is Role.FENCED else None,
         )
+        node.gate = False
         yield
         self._stop(node, clean=self.random.random() < 0.8)
         yield
@@ -515,16 +583,20 @@ class Model:
         node.change(position=len(node.log))
 
     def _verb_vote(self, node: ModelNode, args: dict[str, str]) -> Iterator[None]:
-        term = int(args["term"])
+        term, candidate, before = int(args["term"]), args["for"], node.assignment
         self._require_no_primary(node)
-        if node.assignment.term >= term:
-            raise VerbFailed(f"{node.name} knows of term {node.assignment.term}.")
+        if before.term > term:
+            raise VerbFailed(f"{node.name} knows of term {before.term}.")
+        if before.term == term and (before.voted_for != candidate or before.upstream is not None):
+            raise VerbFailed(f"{node.name} took part in term {term}.")
+        told: dict[str, object] = {"term": term, "voted_for": candidate}
+        if before.role is Role.PRIMARY:
+            told["role"] = Role.FENCED
         if "vote goes on receiving" not in self.mutations:
-            node.receives, node.conf_upstream = False, None
+            node.receives, node.conf_upstream, node.gate = False, None, False
             yield
-            node.change(term=term, upstream=None)
-        else:
-            node.change(term=term)
+            told["upstream"] = None
+        node.change(**told)
         yield
         node.change(position=len(node.log))
 
@@ -533,7 +605,7 @@ class Model:
         if node.rewinding or not node.has_data:
             raise VerbFailed(f"{node.name}'s data is not whole.")
         if not node.runs:
-            node.standby_signal, node.conf_upstream = True, None
+            node.standby_signal, node.conf_upstream, node.gate = True, None, False
             yield
             node.change(role=Role.STANDBY, upstream=None, stopped=False, position=None)
             yield
@@ -557,6 +629,9 @@ class Model:
         voters = tuple(v for v in args.get("voters", "").split(",") if v)
         if node.assignment.term > term or term <= timeline_of(node.log):
             raise VerbFailed(f"{node.name} knows of a later term.")
+        voted_for = node.assignment.voted_for
+        if node.assignment.term == term and voted_for not in (None, node.name):
+            raise VerbFailed(f"{node.name} voted for {voted_for} in term {term}.")
         if not node.runs or not node.recovery:
             raise VerbFailed(f"{node.name} runs no standby.")
         if len(node.log) < lsn and "promote ignores the LSN" not in self.mutations:
@@ -568,13 +643,26 @@ class Model:
             stopped=False,
             position=None,
             voters=voters or node.assignment.voters,
+            voted_for=node.name,
+            led=term,
         )
         node.conf_upstream = None
+        if "promote leaves the gate open" not in self.mutations:
+            node.gate = False
         yield
         node.slots = {n.name for n in self.topology.others(node.name)}
         yield
         node.append(((term, self._number()),))
         node.recovery, node.standby_signal, node.was_primary = False, False, True
+        node.began, node.let_in = len(node.log), False
+
+    def _verb_confirm(self, node: ModelNode, args: dict[str, str]) -> Iterator[None]:
+        told = node.assignment
+        if (told.role, told.term) != (Role.PRIMARY, int(args["term"])) or not node.is_primary:
+            raise VerbFailed(f"{node.name} is no primary of term {args['term']}.")
+        yield
+        if not self._let_in(node):
+            raise VerbFailed(f"No majority has a commit of {node.name}'s.")
 
     def _verb_admit(self, node: ModelNode, args: dict[str, str]) -> Iterator[None]:
         if not node.is_primary:
@@ -700,4 +788,5 @@ class Model:
                 for name in sorted(node.slots)
             ),
             upstream=node.upstream,
+            opened=node.gate,
         )

@@ -11,7 +11,7 @@ from pgha.execute import Listener, StepDone, execute
 from pgha.operations.failover import failback, failover
 from pgha.operations.recovery import recovery
 from pgha.operations.startstop import start, stop
-from pgha.plan import Plan
+from pgha.plan import Plan, Verb
 from pgha.state import ClusterState, ContainerStatus
 from pgha.verdict import Verdict, judge
 from tests.unit.builders import provision
@@ -62,6 +62,13 @@ class Recorder(Listener):
 
 def run(model: Model, command: Command) -> Result:
     """Run it to its end, or to the cut that the model was told. Raises Broken."""
+    with model.held():
+        result = _run(model, command)
+    model.tick()
+    return result
+
+
+def _run(model: Model, command: Command) -> Result:
     try:
         state = model.whole(rest=command.name != "stop")
         plan = command.plan(state)
@@ -78,7 +85,6 @@ def run(model: Model, command: Command) -> Result:
         return Result(FAILED, plan, error.message, error.next)
     if tuple(recorder.titles) != plan.titles:
         raise Broken(f"{plan.titles} were planned, {recorder.titles} were done")
-    model.tick()
     return Result(DONE, plan)
 
 
@@ -153,9 +159,11 @@ def reached(model: Model, command: Command, plan: Plan) -> str:
     if wanted and wanted != primary.name:
         return f"{primary.name} is the primary"
     enough = len(state.answering) >= state.topology.majority
-    enough = enough and command.name != "start" and not plan.notes
+    enough = enough and command.name != "start" and not plan.notes and not _only_doors(plan)
     if enough and model.nodes[primary.name] not in model.writers():
         return f"nothing can be written on {primary.name}"
+    if enough and not model.nodes[primary.name].gate:
+        return f"nobody is let in on {primary.name}"
     for node in state.answering:
         door = node.report.door if node.report else None
         if door is None or not door.running or door.primary != primary.name:
@@ -165,6 +173,11 @@ def reached(model: Model, command: Command, plan: Plan) -> str:
         away = [n for n in names if n != primary.name and not state.streams(n)]
         return f"{away} do not stream" if away else ""
     return ""
+
+
+def _only_doors(plan: Plan) -> bool:
+    """A plan that puts Pgpool-II right promises no followers."""
+    return all(isinstance(s.action, Verb) and s.action.name == "steer" for s in plan.steps)
 
 
 def is_settled(model: Model, command: Command) -> bool:
@@ -189,7 +202,8 @@ def describe(model: Model) -> str:
             f"{n.name} {n.container.value} reachable={n.reachable} runs={runs} term={a.term} "
             f"told={a.role.value} of {a.upstream} stopped={a.stopped} voters={a.voters} "
             f"conf={n.conf_upstream} from={n.upstream} log={n.log[-1:]}x{len(n.log)} "
-            f"data={n.has_data} rewinding={n.rewinding} signal={n.standby_signal} door={n.door}"
+            f"gate={n.gate} data={n.has_data} rewinding={n.rewinding} signal={n.standby_signal} "
+            f"door={n.door}"
         )
     return "\n".join(lines)
 

@@ -55,7 +55,7 @@ def node(name: str, report: Report | None = None, **changed: object) -> NodeStat
 
 
 def primary(name: str, *followers: Follower, host: str = LOCAL_HOST) -> NodeState:
-    postgres = Postgres(True, True, False, 3, LSN, followers=followers)
+    postgres = Postgres(True, True, False, 3, LSN, followers=followers, opened=True)
     report = Report(
         name, Assignment(3, Role.PRIMARY), True, postgres=postgres, door=door("node-0", "node-1")
     )

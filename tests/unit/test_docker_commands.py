@@ -28,6 +28,7 @@ def test_a_nodes_container_is_created_with_all_that_it_needs_and_is_not_started(
         " --label io.pgha.cluster=pg --label io.pgha.node=node-0"
         " --network pg-backend --ip 10.0.0.11 --network-alias node-0"
         " --publish 127.0.0.1::22"
+        " --cap-add SYS_NICE"
         " --mount type=bind,source=/data/etc,target=/etc/pgpool2"
         " --mount type=bind,source=/data/x,target=/x,readonly"
         " --shm-size 512m --stop-timeout 90 --init=false --restart no"

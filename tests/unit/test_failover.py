@@ -47,7 +47,7 @@ def argument(plan: Plan, title: str, key: str) -> object:
 def test_the_primary_is_fenced_the_standby_promoted_and_the_rest_follows() -> None:
     plan = failover(HEALTHY)
     assert [sorted(s.title for s in stage) for stage in plan.stages] == [
-        ["Let node-2 give its word for term 4"],
+        ["Let node-2 vote for node-1 in term 4"],
         ["Fence node-0"],
         ["Promote node-1"],
         [
@@ -56,7 +56,7 @@ def test_the_primary_is_fenced_the_standby_promoted_and_the_rest_follows() -> No
             "Steer Pgpool-II on node-1 to node-1",
             "Steer Pgpool-II on node-2 to node-1",
         ],
-        ["Let node-0 follow node-1"],
+        ["Let clients in on node-1", "Let node-0 follow node-1"],
         [
             "Attach node-0 and node-1 to Pgpool-II on node-0",
             "Attach node-0 and node-1 to Pgpool-II on node-1",
@@ -81,14 +81,14 @@ def test_without_the_witness_the_fenced_primary_gives_its_word_before_the_promot
     plan = failover(cluster(primary("node-0"), standby("node-1"), unknown("node-2")))
     assert plan.titles[:3] == (
         "Fence node-0",
-        "Let node-0 give its word for term 2",
+        "Let node-0 vote for node-1 in term 2",
         "Promote node-1",
     )
 
 
 def test_without_a_witness_the_old_primary_follows_at_once() -> None:
     plan = failover(cluster(primary("node-0"), standby("node-1")))
-    assert [len(stage) for stage in plan.stages] == [1, 1, 3, 2]
+    assert [len(stage) for stage in plan.stages] == [1, 1, 3, 1, 2]
     assert "Let node-0 follow node-1" in [s.title for s in plan.stages[2]]
 
 
@@ -196,6 +196,16 @@ def test_a_run_cut_off_after_the_promotion_goes_on_with_the_followers_and_the_do
     assert "Steer Pgpool-II on node-0 to node-1" in plan.titles
 
 
+def test_a_run_cut_off_before_clients_were_let_in_lets_them_in() -> None:
+    doors = door("node-1", "node-0", "node-1")
+    state = cluster(
+        standby("node-0", door=doors),
+        primary("node-1", timeline=2, door=doors, opened=False),
+        witness("node-2", door=doors),
+    )
+    assert failover(state).titles == ("Let clients in on node-1",)
+
+
 def test_a_run_cut_off_before_the_last_door_finishes_with_that_door() -> None:
     stale = door("node-1", "node-1")
     state = cluster(standby("node-0"), primary("node-1", timeline=4), witness("node-2", door=stale))
@@ -227,7 +237,7 @@ def test_a_majority_gives_its_word_before_the_standby_is_promoted() -> None:
     state = cluster(GONE, standby("node-1", timeline=3), idle_witness("node-2", timeline=3))
     plan = failover(state)
     assert [sorted(s.title for s in stage) for stage in plan.stages] == [
-        ["Let node-1 give its word for term 4", "Let node-2 give its word for term 4"],
+        ["Let node-1 vote for node-1 in term 4", "Let node-2 vote for node-1 in term 4"],
         ["Fetch what node-2 has beyond node-1"],
         ["Promote node-1"],
         [
@@ -235,6 +245,7 @@ def test_a_majority_gives_its_word_before_the_standby_is_promoted() -> None:
             "Steer Pgpool-II on node-1 to node-1",
             "Steer Pgpool-II on node-2 to node-1",
         ],
+        ["Let clients in on node-1"],
     ]
     assert plan.loses == ""
 
@@ -288,13 +299,13 @@ def test_a_stopped_witness_is_started_for_its_word() -> None:
 
 def test_a_crashed_primary_is_not_needed_where_others_are_a_majority() -> None:
     plan = failover(cluster(crashed("node-0"), standby("node-1"), idle_witness("node-2")))
-    assert not [t for t in plan.titles if "node-0 give" in t or "Let node-0" in t]
+    assert not [t for t in plan.titles if "Let node-0" in t]
     assert plan.notes == ("node-0 is not a follower until `inv recovery --node node-0`.",)
 
 
 def test_a_crashed_primary_gives_its_word_where_the_witness_is_gone() -> None:
     plan = failover(cluster(crashed("node-0"), standby("node-1"), unknown("node-2")))
-    assert "Let node-0 give its word for term 2" in plan.titles
+    assert "Let node-0 vote for node-1 in term 2" in plan.titles
     assert "Fetch what node-0 has beyond node-1" in plan.titles
     assert "Let node-0 follow node-1" in plan.titles
 

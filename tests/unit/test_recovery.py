@@ -45,6 +45,12 @@ def test_a_node_whose_wal_is_a_beginning_of_the_primarys_just_follows() -> None:
     )
 
 
+def test_a_follower_that_makes_a_majority_lets_clients_in_on_the_primary() -> None:
+    closed = primary("node-1", timeline=4, history=((3, LSN),), opened=False)
+    plan = recovery(cluster(fenced("node-0", timeline=3), closed, unknown("node-2")))
+    assert plan.titles[:2] == ("Let node-0 follow node-1", "Let clients in on node-1")
+
+
 def test_an_old_primary_with_more_wal_than_the_new_one_took_over_is_rewound() -> None:
     plan = recovery(cluster(fenced("node-0", timeline=3, lsn=LSN + 8), NEW, WITNESS))
     assert plan.titles[:3] == (

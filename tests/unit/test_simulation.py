@@ -249,6 +249,9 @@ MUTATIONS: dict[str, tuple[tuple[str, ...], Patches]] = {
             (failover_module, "can_follow", lambda *_: True),
         ),
     ),
+    "confirm that waits for nobody": (("confirm waits for nobody",), ()),
+    "promote that leaves the gate open": (("promote leaves the gate open",), ()),
+    "serve that leaves the gate open": (("serve leaves the gate open",), ()),
     "serve whoever was a primary once": (
         ("serve ignores terms",),
         ((startstop_module, "last_primary", any_former_primary),),

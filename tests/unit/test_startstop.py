@@ -47,6 +47,7 @@ def test_the_last_primary_first_then_its_followers_then_the_doors() -> None:
         ["Start node-0's container", "Start node-1's container", "Start node-2's container"],
         ["Start node-0 as the primary of term 3"],
         ["Let node-1 follow node-0", "Let node-2 follow node-0"],
+        ["Let clients in on node-0"],
         [f"Steer Pgpool-II on node-{i} to node-0" for i in range(3)],
     ]
     assert plan.notes == ()
@@ -55,6 +56,27 @@ def test_the_last_primary_first_then_its_followers_then_the_doors() -> None:
 def test_what_runs_is_not_started_again() -> None:
     plan = begin(HEALTHY)
     assert (plan.stages, plan.title) == ((), "The cluster runs; node-0 is the primary.")
+
+
+def test_a_primary_that_a_majority_follows_lets_clients_in() -> None:
+    closed = primary("node-0", timeline=3, opened=False)
+    plan = begin(cluster(closed, standby("node-1"), witness("node-2")))
+    assert plan.titles == ("Let clients in on node-0",)
+
+
+def test_without_a_majority_of_followers_nobody_is_let_in() -> None:
+    """What clients would see could still be lost; the primary's agent lets them in later."""
+    fenced_one = fenced("node-1", timeline=3, term=3)
+    state = cluster(stopped("node-0", Role.PRIMARY, timeline=3), fenced_one, unknown("node-2"))
+    titles = begin(state).titles
+    assert "Start node-0 as the primary of term 3" in titles
+    assert "Let clients in on node-0" not in titles
+
+
+def test_a_primary_of_those_that_were_left_needs_only_their_majority() -> None:
+    alone = stopped("node-0", Role.PRIMARY, timeline=3, voters=("node-0",))
+    plan = begin(cluster(alone, fenced("node-1", timeline=3, term=3), unknown("node-2")))
+    assert "Let clients in on node-0" in plan.titles
 
 
 def test_a_missing_container_is_made_again() -> None:

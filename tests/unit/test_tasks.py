@@ -23,16 +23,18 @@ NAMES = (
     "build",
     "failback",
     "failover",
+    "history",
     "init",
     "recovery",
     "start",
     "status",
     "stop",
+    "units",
     "user.create",
     "user.delete",
     "user.password",
 )
-CHANGING = tuple(name for name in NAMES if name != "status")
+CHANGING = tuple(name for name in NAMES if name not in ("status", "history"))
 
 
 def flags_of(name: str) -> set[str]:
@@ -68,6 +70,10 @@ def test_every_changing_command_has_the_flags_that_mean_the_same_everywhere(name
 
 def test_status_has_neither_a_dry_run_nor_yes() -> None:
     assert flags_of("status") == {"-e", "--env", "--json", "--watch"}
+
+
+def test_history_has_neither_a_dry_run_nor_yes() -> None:
+    assert flags_of("history") == {"-e", "--env", "--json"}
 
 
 @pytest.mark.parametrize("name", NAMES)

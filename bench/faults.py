@@ -1,0 +1,134 @@
+"""What each fault costs a client that writes: `python -m bench.faults [--runs 5] [--only WORD]`.
+
+DESIGN's table of faults (README, "What it guarantees"), as measured: a cluster of its own on this
+machine, a client that writes without pause through the alias, one fault a run, and the longest time
+between two acknowledged writes. Needs root, `nft` and `nsenter`, like the tests of chaos.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.chaos import faults, net
+from tests.chaos.world import ChaosCluster, Roles
+from tests.client.client import docker
+
+Break = Callable[[ChaosCluster, Roles], AbstractContextManager[object]]
+
+# The writer is at work for so long after a fault; every gap is over by then.
+AFTER_S = 6.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fault under a writing client. moved: another node was the primary afterwards."""
+
+    gap_s: float
+    lost: int
+    moved: bool
+
+
+@contextlib.contextmanager
+def _failover(cluster: ChaosCluster, roles: Roles) -> Iterator[None]:
+    cluster.inv("failover")
+    yield
+
+
+def _rejoin(cluster: ChaosCluster, roles: Roles) -> AbstractContextManager[object]:
+    """The standby is there again while the client writes; it went before."""
+    return contextlib.nullcontext(docker("start", cluster.container(roles.standby)))
+
+
+FAULTS: Mapping[str, Break] = {
+    "failover by an operator": _failover,
+    "all PostgreSQL processes of the primary killed": lambda c, r: faults.kill_postgres(
+        c, r.primary
+    ),
+    "one backend killed": lambda c, r: faults.kill_backend(c, r.primary),
+    "the primary's container killed": lambda c, r: faults.kill(c, r.primary),
+    "the primary cut off, silently": lambda c, r: net.isolate(c, r.primary),
+    "the primary stalled (docker pause)": lambda c, r: faults.pause(c, r.primary),
+    "the link between primary and standby cut": lambda c, r: net.cut_pair(c, r.primary, r.standby),
+    "the standby's container killed": lambda c, r: faults.kill(c, r.standby),
+    "the witness's container killed": lambda c, r: faults.kill(c, r.witness),
+    "the standby joins again": _rejoin,
+    "the primary's Pgpool-II killed": lambda c, r: faults.kill_pgpool(c, r.primary),
+}
+
+
+def measure(cluster: ChaosCluster, fault: Break, *, absent: bool) -> Run:
+    """One run. absent: the standby is away before it begins. Raises AssertionError where the
+    cluster does not come back by itself."""
+    roles = cluster.heals()
+    if absent:
+        docker("stop", cluster.container(roles.standby))
+    with cluster.client.writing() as writing:
+        time.sleep(1.0)
+        with fault(cluster, roles):
+            time.sleep(AFTER_S)
+    written = writing.written
+    assert written is not None
+    after = cluster.heals()
+    lost = len(cluster.client.lost(written))
+    return Run(written.gap_s, lost, after.primary != roles.primary)
+
+
+def row(name: str, runs: Sequence[Run]) -> tuple[str, ...]:
+    gaps = [run.gap_s for run in runs]
+    figures = (statistics.median(gaps), min(gaps), max(gaps))
+    moved = sum(run.moved for run in runs)
+    return (
+        name,
+        *(f"{figure:.2f}" for figure in figures),
+        f"{moved} of {len(runs)}",
+        str(sum(run.lost for run in runs)),
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--only", default="", help="faults whose name contains this")
+    words = parser.parse_args()
+    console = Console()
+    table = Table("fault", "gap: median, s", "min", "max", "another primary", "lost", box=None)
+    failed = 0
+    with tempfile.TemporaryDirectory() as place:
+        cluster = ChaosCluster("bench-faults", 120, Path(place))
+        try:
+            cluster.inv("init")
+            cluster.client.start()
+            for name, fault in FAULTS.items():
+                if words.only not in name:
+                    continue
+                runs = []
+                for _ in range(words.runs):
+                    try:
+                        runs.append(measure(cluster, fault, absent=fault is _rejoin))
+                    except AssertionError as error:
+                        failed += 1
+                        console.print(f"{name}: {error}", markup=False)
+                        cluster.put_right()
+                if runs:
+                    table.add_row(*row(name, runs))
+                    console.print(*row(name, runs), sep="  ")
+        finally:
+            cluster.tear_down()
+    console.print(table)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,297 @@
+"""The agent: the shell around `election`. One process a node, started and watched by main.
+
+One thread decides and never waits; one calls PostgreSQL's verbs, one Pgpool-II's, one asks whether
+PostgreSQL answers. Messages are datagrams on the backend network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import random
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from pgha.node import courier, paths, state, verbs
+from pgha.node.election import Action, Config, Do, Election, Local, Result, Say, Send, Voter
+from pgha.node.errors import VerbError
+from pgha.node.link import Link
+from pgha.node.messages import Message
+from pgha.node.pulse import Pulse
+from pgha.node.sight import Sight, complaint
+from pgha.node.state import Node
+
+PORT = courier.PORT
+TICK_S = 0.1
+MOST_BYTES = 65536
+# After main's word the container ends; should it not, another agent is started.
+ENDING_S = 130.0
+# The pipe to main, by which it knows that this process is alive.
+WATCH_VARIABLE = "PGHA_WATCH_FD"
+
+
+def say(text: str) -> None:
+    """A line in the container's log."""
+    print(f"pgha-agent: {text}", file=sys.stderr, flush=True)
+
+
+class Worker:
+    """Calls verbs one after another, beside the loop; what became of them comes back in a queue."""
+
+    def __init__(self, name: str, results: queue.Queue[tuple[Do, Result]], wake: int) -> None:
+        self._orders: queue.Queue[Do] = queue.Queue()
+        self._results, self._wake = results, wake
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def do(self, order: Do) -> None:
+        self._orders.put(order)
+
+    def _run(self) -> None:
+        # Servers that a verb starts are no more urgent than others.
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 0)
+        while True:
+            order = self._orders.get()
+            self._results.put((order, call(order)))
+            os.write(self._wake, b".")
+
+
+def call(order: Do) -> Result:
+    """Do a verb here, as `pgha-node` would."""
+    values: dict[str, Any] = {k: v for k, v in order.args.items() if v is not None}
+    try:
+        _, answer = verbs.run(order.verb, {**values, "by": "agent", "why": order.why}, report=False)
+    except Exception as error:  # a fault of ours must end neither the loop nor the thread
+        say(f"{order.verb} broke: {traceback.format_exc()}")
+        return Result(False, "fault", str(error))
+    result = Result(
+        bool(answer["ok"]),
+        str(answer.get("code", "")),
+        str(answer.get("did") or answer.get("error")),
+    )
+    if order.verb != "vote" or not result.ok:
+        return result
+    end = state.read_assignment()
+    return Result(True, "", result.said, end.ended_on or 0, end.position or 0)
+
+
+class Agent:
+    """The loop, and what it holds."""
+
+    def __init__(self, node: Node, key: bytes) -> None:
+        self._node = node
+        self._pulse = Pulse(node)
+        self._sight = Sight(node, self._pulse)
+        self._link = Link(node.cluster, node.node, tuple(m.name for m in node.others), key)
+        self._election = Election(config(node), time.monotonic(), random.Random())
+        self._results: queue.Queue[tuple[Do, Result]] = queue.Queue()
+        self._woken, wake = os.pipe()
+        os.set_blocking(self._woken, False)
+        self._workers = {
+            door: Worker("door" if door else "verbs", self._results, wake) for door in (False, True)
+        }
+        self._socket = open_socket(node.me.address)
+        self._courier = courier.Server(node, key)
+        self._select = selectors.DefaultSelector()
+        self._select.register(self._socket, selectors.EVENT_READ)
+        self._select.register(self._woken, selectors.EVENT_READ)
+        self._watched: tuple[int | None, int | None] = (None, None)
+        self._watch = int(os.environ.get(WATCH_VARIABLE, "-1"))
+        self._said: dict[str, str] = {}
+        self._told = ""
+        self.ending_since: float | None = None
+
+    def run(self) -> None:
+        """Until it is told to end."""
+        self._pulse.start()
+        self._courier.start()
+        say(f"{self._node.node} takes part with incarnation {os.getpid()}")
+        next_tick = time.monotonic()
+        while self.ending_since is None or time.monotonic() - self.ending_since < ENDING_S:
+            self._select.select(max(0.0, next_tick - time.monotonic()))
+            self._alive()
+            local, why = complaint(lambda: self._sight.look(self.ending_since is not None))
+            if local is None:
+                self._once("sight", f"cannot see this node: {why}")
+                next_tick = time.monotonic() + TICK_S
+                self._drop_all()
+                continue
+            self._hear(local)
+            self._finish(local)
+            now = time.monotonic()
+            if now >= next_tick:
+                next_tick = now + TICK_S
+                self._act(self._election.tick(now, local))
+            self._watch_postmaster()
+            self._tell(local)
+
+    def _hear(self, local: Local) -> None:
+        for _ in range(64):
+            try:
+                datagram = self._socket.recv(MOST_BYTES)
+            except OSError:
+                return
+            received, new = self._link.unpack(datagram)
+            if new is not None:
+                self._send(new, None)
+            if received is not None:
+                now = time.monotonic()
+                self._act(
+                    self._election.received(
+                        now, local, received.sender, received.message, received.answers
+                    )
+                )
+
+    def _drop_all(self) -> None:
+        with contextlib.suppress(OSError):
+            while self._socket.recv(MOST_BYTES):
+                pass
+
+    def _finish(self, local: Local) -> None:
+        with contextlib.suppress(OSError):
+            os.read(self._woken, 4096)
+        while True:
+            try:
+                order, result = self._results.get_nowait()
+            except queue.Empty:
+                return
+            self._log(order, result)
+            # What the verb has changed, the decision must see.
+            with contextlib.suppress(VerbError, OSError):
+                local = self._sight.look(self.ending_since is not None)
+            self._act(self._election.finished(time.monotonic(), local, order, result))
+
+    def _act(self, actions: list[Action]) -> None:
+        for action in actions:
+            match action:
+                case Send():
+                    self._send(action.to, action.message)
+                case Do():
+                    self._workers[action.door].do(action)
+                case Say():
+                    say(f"{action.event}: {action.text}")
+                    entry = {"event": action.event, "by": "agent", "text": action.text}
+                    state.journal({**entry, **action.fields})
+
+    def _send(self, to: str, message: Message | None) -> None:
+        datagram = self._link.pack(to, message, time.monotonic())
+        # A network that is away for a while is what the other side notices.
+        with contextlib.suppress(OSError):
+            self._socket.sendto(datagram, (self._node.member(to).address, PORT))
+
+    def _log(self, order: Do, result: Result) -> None:
+        """One line for what was done; what fails again and again is said once."""
+        args = " ".join(f"{k}={v}" for k, v in order.args.items() if v is not None)
+        became = result.said if result.ok else f"no, {result.code}: {result.said}"
+        line = f"{order.verb} {args} ({order.why}): {became}"
+        if result.ok:
+            self._said.pop(order.verb, None)
+            say(line)
+        else:
+            self._once(order.verb, line)
+
+    def _once(self, about: str, line: str) -> None:
+        if self._said.get(about) != line:
+            self._said[about] = line
+            say(line)
+
+    def _watch_postmaster(self) -> None:
+        """Be woken when PostgreSQL's main process ends."""
+        pid, handle = self._watched
+        if handle is not None and pid == self._sight.postmaster:
+            return
+        if handle is not None:
+            self._select.unregister(handle)
+            os.close(handle)
+        handle, pid = None, self._sight.postmaster
+        if pid is not None:
+            with contextlib.suppress(OSError):
+                handle = os.pidfd_open(pid)
+                self._select.register(handle, selectors.EVENT_READ)
+        self._watched = (pid, handle)
+
+    def _alive(self) -> None:
+        if self._watch >= 0:
+            with contextlib.suppress(OSError):
+                os.write(self._watch, b".")
+
+    def _tell(self, local: Local) -> None:
+        """For `probe`: what this agent believes."""
+        now = time.monotonic()
+        election = self._election
+        hears = election.hears_leader(now, local)
+        leader = election.leader.name if election.leader is not None and hears else None
+        document: Mapping[str, Any] = {
+            "pid": os.getpid(),
+            "term": local.term,
+            "leader": self._node.node if local.leads else leader,
+            "hears": list(election.hears(now)),
+            "opened": local.serving and local.opened,
+            "held": local.held,
+            "why": election.why,
+            "needs_copy": election.needs_copy,
+        }
+        text = json.dumps(document)
+        if text != self._told:
+            self._told = text
+            with contextlib.suppress(OSError):
+                beside = paths.AGENT.with_name("agent.json.new")
+                beside.write_text(text)
+                beside.replace(paths.AGENT)
+
+
+def config(node: Node) -> Config:
+    """node.json → what the election knows of the cluster."""
+    return Config(
+        me=node.node,
+        voters=tuple(Voter(m.name, m.kind != "witness") for m in node.nodes),
+        election_timeout_s=node.election_timeout_s,
+        auto_failover=node.auto_failover,
+        auto_recovery=node.auto_recovery,
+    )
+
+
+def open_socket(address: str) -> socket.socket:
+    """The end of this node on the backend network; waits while the address is not there."""
+    while True:
+        found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            found.bind((address, PORT))
+        except OSError as error:
+            found.close()
+            say(f"{address}:{PORT} cannot be had: {error.strerror}")
+            time.sleep(1.0)
+            continue
+        found.setblocking(False)
+        return found
+
+
+def main() -> int:
+    """Run until SIGTERM and the container's end."""
+    os.umask(0o077)
+    try:
+        node, key = state.read_node(), courier.key()
+    except (VerbError, OSError) as error:
+        say(str(error))
+        return 1
+    agent = Agent(node, key)
+
+    def end(number: int, frame: object) -> None:
+        agent.ending_since = agent.ending_since or time.monotonic()
+
+    signal.signal(signal.SIGTERM, end)
+    agent.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

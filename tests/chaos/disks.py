@@ -1,0 +1,60 @@
+"""Small file systems of the test's own, below a node's volumes, and filling them up."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from pathlib import Path
+
+from tests.chaos.faults import Fault
+from tests.chaos.world import ChaosCluster
+
+PIECE = bytes(1 << 16)
+
+
+class SmallDisk:
+    """A tmpfs at a directory: mounted before `init`, so that Docker binds what is below it.
+
+    It survives the containers, which is what counts here; nothing of these tests cuts the power.
+    """
+
+    def __init__(self, directory: Path, size_mb: int) -> None:
+        self.directory = directory
+        directory.mkdir(parents=True)
+        options = f"size={size_mb}m,mode=755"
+        _run("mount", "-t", "tmpfs", "-o", options, "pgha-chaos", str(directory))
+
+    def free_bytes(self) -> int:
+        found = os.statvfs(self.directory)
+        return found.f_bavail * found.f_frsize
+
+    def remove(self) -> None:
+        """Raises AssertionError while somebody uses it."""
+        _run("umount", str(self.directory))
+
+
+def fill(node: str, disk: SmallDisk, what: str) -> Fault:
+    """Somebody else's file takes every byte; it is removed at the end."""
+    file = disk.directory / "chaos-fill"
+
+    def do() -> None:
+        with file.open("wb", buffering=0) as out:
+            try:
+                while True:
+                    out.write(PIECE)
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+
+    return Fault(f"full {what} volume", (node,), do, lambda: file.unlink(missing_ok=True))
+
+
+def volume(cluster: ChaosCluster, node: str, variable: str) -> Path:
+    """The host's directory of a node's volume, e.g. `postgres_data`."""
+    return Path(getattr(cluster.topology.node(node).volumes, variable))
+
+
+def _run(*words: str) -> None:
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30.0)
+    assert done.returncode == 0, f"{words}: {done.stderr}"

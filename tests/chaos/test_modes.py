@@ -1,0 +1,74 @@
+"""What an environment may choose: nobody decides but the operator, no rejoining, two nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.chaos import faults
+from tests.chaos.watch import until
+from tests.chaos.world import GOES_ON_S, ChaosCluster
+
+
+@contextmanager
+def a_cluster(name: str, number: int, place: Path, **settings: str) -> Iterator[ChaosCluster]:
+    made = ChaosCluster(name, number, place, **settings)
+    try:
+        made.inv("init")
+        made.client.start()
+        yield made
+    finally:
+        made.tear_down()
+
+
+def test_without_automatic_failover_the_operator_decides(tmp_path: Path) -> None:
+    with (
+        a_cluster("manual", 116, tmp_path, AUTO_FAILOVER="off") as cluster,
+        cluster.scenario() as s,
+    ):
+        s.must_move()
+        with faults.kill(cluster, s.primary):
+            s.watch.nothing_is_acknowledged(for_s=6.0)
+            assert cluster.role(s.standby) == "standby"
+            cluster.inv("failover")
+            s.writes_go_on(on=s.standby)
+
+
+def test_without_automatic_recovery_a_passed_over_node_waits_fenced(tmp_path: Path) -> None:
+    with (
+        a_cluster("fenced", 117, tmp_path, AUTO_RECOVERY="off") as cluster,
+        cluster.scenario() as s,
+    ):
+        s.must_move()
+        with faults.kill(cluster, s.primary):
+            s.writes_go_on(on=s.standby)
+        until(
+            lambda: cluster.role(s.primary) == "fenced",
+            timeout_s=GOES_ON_S,
+            what=f"{s.primary} is fenced",
+        )
+        remedies = [p["remedy"] for p in cluster.status()["problems"] if p["node"] == s.primary]
+        assert any("recovery" in remedy for remedy in remedies), remedies
+        cluster.inv("recovery")
+
+
+def test_two_nodes_a_postgresql_whose_agent_answers_fails_over_by_itself(tmp_path: Path) -> None:
+    with (
+        a_cluster("two", 118, tmp_path, WITNESS_NODE="") as cluster,
+        cluster.scenario() as s,
+    ):
+        s.must_move()
+        faults.kill_postgres(cluster, s.primary).begin()
+        s.writes_go_on(on=s.standby)
+
+
+def test_two_nodes_a_silent_host_waits_for_the_operator(tmp_path: Path) -> None:
+    with (
+        a_cluster("silent", 119, tmp_path, WITNESS_NODE="", SYNCHRONOUS_MODE="off") as cluster,
+        cluster.scenario() as s,
+    ):
+        with faults.kill(cluster, s.primary):
+            s.watch.nothing_is_acknowledged(for_s=6.0)
+            assert cluster.role(s.standby) == "standby"
+        s.writes_go_on()

@@ -1,0 +1,129 @@
+"""Processes die or hang, on each kind of node."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.chaos import faults
+from tests.chaos.faults import Fault
+from tests.chaos.world import ChaosCluster
+
+CLUSTER = ("processes", 110)
+EACH = ("primary", "standby", "witness")
+DATA = ("primary", "standby")
+
+
+def hold(fault: Fault, for_s: float) -> None:
+    """Let a fault last. The time is the fault itself, no wait for something to become true."""
+    with fault:
+        time.sleep(for_s)
+
+
+def test_all_of_the_primarys_postgresql_is_killed_and_the_standby_takes_over(
+    cluster: ChaosCluster,
+) -> None:
+    with cluster.scenario() as s:
+        s.must_move()
+        faults.kill_postgres(cluster, s.primary).begin()
+        s.writes_go_on(on=s.standby)
+        s.writes_go_on(on=s.standby, door="pool")
+
+
+def test_one_backend_is_killed_and_postgresql_recovers_in_place(cluster: ChaosCluster) -> None:
+    with cluster.scenario() as s:
+        s.must_stay()
+        faults.kill_backend(cluster, s.primary).begin()
+        s.writes_go_on(on=s.primary)
+
+
+def test_the_standbys_postgresql_is_killed_and_it_comes_back(cluster: ChaosCluster) -> None:
+    with cluster.scenario() as s:
+        s.must_stay()
+        faults.kill_postgres(cluster, s.standby).begin()
+        s.writes_go_on(on=s.primary)
+
+
+@pytest.mark.parametrize("role", EACH)
+def test_an_agent_is_killed_and_is_there_again_before_anybody_is_elected(
+    cluster: ChaosCluster, role: str
+) -> None:
+    with cluster.scenario() as s:
+        s.must_stay()
+        faults.kill_agent(cluster, s.node(role)).begin()
+        s.writes_go_on(on=s.primary)
+
+
+def test_the_primarys_agent_hangs_and_the_standby_takes_over(cluster: ChaosCluster) -> None:
+    with cluster.scenario() as s:
+        s.must_move()
+        with faults.freeze_agent(cluster, s.primary):
+            s.writes_go_on(on=s.standby)
+
+
+@pytest.mark.parametrize("role", ["standby", "witness"])
+def test_another_agent_hangs_and_the_primary_stays(cluster: ChaosCluster, role: str) -> None:
+    with cluster.scenario() as s:
+        s.must_stay()
+        hold(faults.freeze_agent(cluster, s.node(role)), 6.0)
+        s.writes_go_on(on=s.primary)
+
+
+@pytest.mark.parametrize("role", EACH)
+def test_main_hangs_and_nothing_changes(cluster: ChaosCluster, role: str) -> None:
+    with cluster.scenario() as s:
+        s.must_stay()
+        hold(faults.freeze_main(cluster, s.node(role)), 5.0)
+        s.writes_go_on(on=s.primary)
+
+
+def test_the_agent_dies_while_main_hangs_on_the_primary(cluster: ChaosCluster) -> None:
+    with cluster.scenario() as s:
+        # Nobody there can end its PostgreSQL: the quorum alone keeps it from acknowledging. Clients
+        # that try it first get no further meanwhile, so it is the standby's probe that is asked.
+        s.must_move()
+        with faults.freeze_main(cluster, s.primary):
+            faults.kill_agent(cluster, s.primary).begin()
+            s.writes_go_on(on=s.standby, door="")
+        s.writes_go_on(on=s.standby)
+
+
+@pytest.mark.parametrize("what", ["postmaster", "postgres"])
+def test_postgresql_hangs_on_the_primary_and_no_rule_is_broken(
+    cluster: ChaosCluster, what: str
+) -> None:
+    """Whether somebody else takes over meanwhile is not said: only that it heals."""
+    with cluster.scenario() as s:
+        freeze = {"postmaster": faults.freeze_postmaster, "postgres": faults.freeze_postgres}
+        hold(freeze[what](cluster, s.primary), 8.0)
+        s.writes_go_on()
+
+
+def test_postgresql_hangs_on_the_standby_and_writes_go_on(cluster: ChaosCluster) -> None:
+    with cluster.scenario() as s:
+        s.must_stay()
+        with faults.freeze_postgres(cluster, s.standby):
+            s.writes_go_on(on=s.primary)
+
+
+@pytest.mark.parametrize("role", EACH)
+def test_a_pgpool_is_killed_and_is_started_again(cluster: ChaosCluster, role: str) -> None:
+    with cluster.scenario() as s:
+        s.must_stay()
+        faults.kill_pgpool(cluster, s.node(role)).begin()
+        s.writes_go_on(door="pool")
+
+
+def test_the_witnesss_receiver_is_killed_and_is_started_again(cluster: ChaosCluster) -> None:
+    with cluster.scenario() as s:
+        s.must_stay()
+        faults.kill_receiver(cluster, s.witness).begin()
+        s.writes_go_on(on=s.primary)
+
+
+def test_the_primarys_agent_and_postgresql_die_together(cluster: ChaosCluster) -> None:
+    with cluster.scenario() as s:
+        faults.kill_agent(cluster, s.primary).begin()
+        faults.kill_postgres(cluster, s.primary).begin()
+        s.writes_go_on()
