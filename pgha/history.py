@@ -193,12 +193,12 @@ def _fenced(entry: Entry) -> Event:
 def _of_agent(entry: Entry) -> Event | None:
     """An event that the agent told, and that led to no change of the primary."""
     node, why, told = entry.node, entry.text("why"), entry.text("text")
-    if told and node not in told:
+    if told and node not in told and entry.event != "lost":
         told = f"{node}: {told}"  # its log need not say whose it is
     event = Event(Kind.LOST, entry, told, (node,), None, entry.term or entry.known_term, why)
     if entry.event == "lost":
         leader = entry.text("leader") or "the primary"
-        text = f"{node} did not hear {leader} any more{f': {why}' if why else ''}"
+        text = f"{leader} was not heard any more{f': {why}' if why else ''}"
         return replace(event, text=told or text, nodes=(node, leader))
     if entry.event == "elected":
         text = f"{node} was elected for term {entry.term} and did not take over"
@@ -248,13 +248,22 @@ def _joined(events: Sequence[Event], clocks: Clocks) -> list[Event]:
         text = f"containers ended, by docker stop or with their host: {names}"
         others.append(replace(group[0], text=text, nodes=_nodes(group)))
     for group in _groups([e for e in events if e.kind is Kind.LOST], clocks, TOGETHER_S):
-        others.append(replace(group[0], nodes=_nodes(group)))
+        who = ", ".join(sorted({e.entry.node for e in group}))
+        text = f"{who}: {group[0].text}"
+        others.append(replace(group[0], text=text, nodes=_nodes(group)))
     for group in starts:
         primary = next((e for e in group if e.to), None)
         if primary is not None:
             text = f"the cluster was started, with {primary.to} as its primary"
+            others = [e for e in others if not _opens(e, primary, clocks)]
             others.append(replace(primary, text=text, nodes=_nodes(group)))
     return others
+
+
+def _opens(event: Event, start: Event, clocks: Clocks) -> bool:
+    """The agent's word that what an operator started has its first commit: the end of that."""
+    same = (event.kind, event.to, event.term) == (Kind.REOPENED, start.to, start.term)
+    return same and _near(event.entry, start.entry, clocks)
 
 
 def _nodes(group: Sequence[Event]) -> tuple[str, ...]:

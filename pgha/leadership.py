@@ -13,7 +13,6 @@ from datetime import timedelta
 from pgha.events import Clocks, Event, Kind
 from pgha.journal import By, Entry, Who
 
-
 # What a voter saw before an election is not older than this.
 ELECTION_S = 120.0
 

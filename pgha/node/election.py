@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cached_property
 from random import Random
 from typing import Any
 
@@ -30,6 +31,7 @@ SOON = 0.3
 RESEND_S = 0.25
 UNFENCED_S = 2.0
 RETRY_S, RETRY_MAX_S = 0.1, 1.0
+ENDS = "what is started here ends at once; the container's log says why"
 # What was due again after so long is a fault of its own.
 FORGET_S = 30.0
 BACKOFF_S, BACKOFF_MAX_S = 1.0, 60.0
@@ -55,15 +57,15 @@ class Config:
     auto_failover: bool = True
     auto_recovery: bool = True
 
-    @property
+    @cached_property
     def data(self) -> bool:
         return next(v.data for v in self.voters if v.name == self.me)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         return tuple(v.name for v in self.voters)
 
-    @property
+    @cached_property
     def others(self) -> tuple[str, ...]:
         return tuple(name for name in self.names if name != self.me)
 
@@ -219,7 +221,7 @@ class Election:
         self._yes: set[str] = set()
         self._grants: dict[str, tuple[int, int]] = {}
         self._denied: set[str] = set()
-        self._spoilt = 0
+        self._spoilt = self._spent = 0
         self._steps: list[Do] = []
         self._promised: tuple[str, int] | None = None
         self._granted: tuple[str, float] = ("", now)
@@ -329,6 +331,7 @@ class Election:
             self._was_held = False
             self._quiet_since = now
             self._not_before.clear()
+            self._ended_on_purpose = False
             self._rewind_from = self._stuck = self._door_to = None
             self._content()
         if local.leads:
@@ -344,6 +347,8 @@ class Election:
             self._lead_since = None
             self._down_since = self._quiet_since = now
             self._door_to = None
+        if self.why == ENDS and self._not_before.get("tend", (now, 0))[0] < now - RETRY_MAX_S:
+            self._content()  # it has lasted
         leader = self.leader
         if leader is not None and leader.alive_at > float("-inf"):
             silent = now - leader.alive_at > self._limit(local)
@@ -433,6 +438,8 @@ class Election:
         if self.hears_leader(now, local):
             assert self.leader is not None
             return f"it hears {self.leader.name}"
+        if self.leader is None and now - self._boot < self._timeout:
+            return "it has just started: a primary that lives would be heard by then"
         if term < local.term:
             return f"it is of term {local.term}"
         if term == local.term and local.voted_for != sender:
@@ -651,7 +658,7 @@ class Election:
         leader = self.leader
         if leader is None or not self.hears_leader(now, local):
             return self._due_to_tend(now, local)
-        if local.follows(leader.name, leader.term):
+        if local.follows(leader.name, leader.term) and not self._astray(local):
             return self._due_to_tend(now, local)
         if not leader.beat.serving or self._phase is _Phase.WINNING:
             return None
@@ -674,9 +681,19 @@ class Election:
         args = {"upstream": leader.name, "term": leader.term, "timeout_s": FOLLOW_S}
         return Do("follow", args, f"{leader.name} is the primary of term {leader.term}")
 
+    def _astray(self, local: Local) -> bool:
+        """Whether it was told to follow, and a plain start does not bring it there: the word was cut
+        off before the deed. To be told again helps, since `follow` looks at the log and the files."""
+        if local.server is not Server.NONE:
+            return False
+        in_vain = self._not_before.get("tend", (0.0, 0.0))[1] >= RETRY_MAX_S
+        return in_vain or (local.role is Role.STANDBY and local.rest is Rest.PRIMARY)
+
     def _due_to_tend(self, now: float, local: Local) -> Do | None:
         if local.server is not Server.NONE or not self._ready("tend", now):
             return None
+        if self.hears_leader(now, local) and self._not_before.get("tend", (0, 0))[1] >= RETRY_MAX_S:
+            self.why = ENDS
         standby = local.role is Role.STANDBY and local.rest is Rest.STANDBY
         if standby or (local.role is Role.WITNESS and local.upstream is not None):
             return Do("tend", {}, "what should run does not")
@@ -689,9 +706,13 @@ class Election:
         nobody is known to have left the term."""
         if not self.config.data or self._known > local.term or local.term == 0:
             return False
-        if local.role is Role.PRIMARY and (
-            local.server is Server.STANDBY
-            or (local.server is Server.NONE and local.rest is Rest.STANDBY)
+        if (
+            local.role is Role.PRIMARY
+            and local.term > self._spent
+            and (
+                local.server is Server.STANDBY
+                or (local.server is Server.NONE and local.rest is Rest.STANDBY)
+            )
         ):
             return True  # a promotion was cut off between its two words
         return (
@@ -713,7 +734,8 @@ class Election:
             self.why = "its disk is full"
             return None
         members = [n for n in self._members(local) if n != self.config.me]
-        since = max(self._down_since, self._boot)
+        # Of late, and not as it was before: what happened meanwhile we may have slept through.
+        since = max(self._down_since, self._boot, now - self._timeout)
         here = [n for n in members if self._peers[n].acked_at >= since]
         if len(here) + 1 < self._majority(local):
             return None
@@ -791,6 +813,9 @@ class Election:
         elif did.verb in handlers:
             handlers[did.verb]()
         else:
+            if result.code in ("timeline-taken", "not-standby"):
+                # It was cut off within PostgreSQL's own part: the number is used up, so is the term.
+                self._spent = max(self._spent, did.args["term"])
             self._retry("resume", now, result)
 
     def _voted(self, now: float, local: Local, did: Do, result: Result, out: list[Action]) -> None:
@@ -917,10 +942,16 @@ class Election:
 
     def _send_beats(self, now: float, local: Local, out: list[Action]) -> None:
         beat = self.beat(now, local)
-        news = replace(beat, out_s=0.0, hears=()) != replace(self._beaten, out_s=0.0, hears=())
+        news = _gist(beat) != _gist(self._beaten)
         if news or now - self._beaten_at >= BEAT * self._timeout:
             self._beaten_at, self._beaten = now, beat
             out += [Send(name, beat) for name in self.config.others]
+
+
+def _gist(beat: Beat) -> tuple[object, ...]:
+    """What others must know at once when it changes. (This runs all the time.)"""
+    leading = (beat.leads, beat.serving, beat.opened, beat.up, beat.voters)
+    return (beat.term, beat.role, *leading, beat.able, beat.standing, beat.stopped)
 
 
 def _fence(why: str) -> Do:

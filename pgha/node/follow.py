@@ -90,7 +90,7 @@ def follow(node: Node, source: str, term: int, timeout_s: float = STREAM_S) -> s
     if node.kind == "witness":
         theirs = upstream.look(node, source, term)
         change(follower)
-        return witness.follow(node, theirs)
+        return witness.follow(node, theirs, _voted(node, before))
     if streams_from(node, source) and follower(before) == before:
         _drop_own_slots(node)
         return f"streams from {source}"
@@ -104,6 +104,15 @@ def follow(node: Node, source: str, term: int, timeout_s: float = STREAM_S) -> s
     _wait_streaming(node, source, timeout_s)
     _drop_own_slots(node)
     return f"streams from {source}"
+
+
+def _voted(node: Node, before: Assignment) -> wal.End | None:
+    """Where the log of a witness ended at its vote: a new primary waits for it. None: not known, or
+    it has received since."""
+    if before.upstream is not None or before.position is None or before.ended_on is None:
+        return None
+    history = wal.history_of(wal.directory_of(node), before.ended_on)
+    return wal.End(before.ended_on, before.position, history)
 
 
 def _check(node: Node, source: str, before: Assignment, term: int) -> None:

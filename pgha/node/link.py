@@ -59,7 +59,9 @@ class Link:
         peer.number += 1
         peer.sent_at[peer.number] = now
         peer.sent_at.pop(peer.number - KEPT, None)
-        answers = peer.unproved or ((peer.incarnation, peer.heard) if peer.incarnation else None)
+        proved = (peer.incarnation, peer.heard) if peer.incarnation else None
+        # A message answers who is known; only an empty one tries whether somebody new is real.
+        answers = peer.unproved or proved if message is None else proved or peer.unproved
         document = {
             "cluster": self._cluster,
             "from": self._me,
@@ -93,7 +95,8 @@ class Link:
                 return None, None
             if incarnation != peer.incarnation:
                 peer.unproved = (incarnation, number)
-            return None, sender
+            # Never an empty one for an empty one: two of them would go to and fro for ever.
+            return None, sender if document.get("message") is not None else None
         answered = answers[1] if isinstance(answers[1], int) else 0
         if incarnation == peer.incarnation:
             if number <= peer.heard:

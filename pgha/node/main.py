@@ -32,6 +32,8 @@ PRUNE_S = 5.0
 # An agent that says nothing for the election timeout and this hangs.
 AGENT_SILENT_S = 1.0
 AGENT_NICE = -10
+# What it needs for a moment (a segment of WAL) goes back to the system (mallopt(3)).
+THRIFTY = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
 # `docker stop` gives more than this before it kills (variable of the container's creation).
 SHUTDOWN_S = 100.0
 BACKOFF_S = 5.0
@@ -140,7 +142,7 @@ class Main:
         started = subprocess.Popen(
             [AGENT],
             stdin=subprocess.DEVNULL,
-            env={**process.environment(), WATCH_VARIABLE: str(self.watch[1])},
+            env={**process.environment(), **THRIFTY, WATCH_VARIABLE: str(self.watch[1])},
             pass_fds=(self.watch[1],),
             **_AS_POSTGRES,
         )

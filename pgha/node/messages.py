@@ -96,14 +96,26 @@ def from_document(document: Mapping[str, Any]) -> Message:
     versions understand one another. Raises ValueError for anything else."""
     try:
         kind = _KINDS[document["kind"]]
-        known = {f.name for f in fields(kind)}
+        known = {f.name: str(f.type) for f in fields(kind)}
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in document.items() if k in known
         }
         if "role" in values:
             values["role"] = Role(values["role"])
-        if isinstance(values["term"], bool) or not isinstance(values["term"], int):
-            raise ValueError("the term is no number")
+        wrong = [name for name, value in values.items() if not _fits(known[name], value)]
+        if wrong:
+            raise ValueError(f"not of their type: {', '.join(wrong)}")
         return kind(**values)
     except (KeyError, TypeError) as error:
         raise ValueError(f"no message of an agent: {error}") from error
+
+
+def _fits(kind: str, value: object) -> bool:
+    """Whether a value is of a field's type: whoever decides by it must not stumble over it."""
+    if kind == "int":
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    if kind == "float":
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind.startswith("tuple"):
+        return isinstance(value, tuple) and all(isinstance(part, str) for part in value)
+    return isinstance(value, {"bool": bool, "str": str, "Role": Role}[kind])

@@ -96,8 +96,10 @@ def launch() -> None:
     require_whole()
     need_control()
     # Numbers of processes come again in a container: one that is alive but no postmaster of ours
-    # would make PostgreSQL believe that it runs already.
-    (paths.DATA / "postmaster.pid").unlink(missing_ok=True)
+    # would make PostgreSQL believe that it runs already. Its socket has such a file as well, not in
+    # a volume: it is still there when a container that was killed starts again.
+    for stale in (paths.DATA / "postmaster.pid", *paths.SOCKETS.glob(".s.PGSQL.*.lock")):
+        stale.unlink(missing_ok=True)
     words = commands.postmaster(bindir(), str(paths.DATA), str(paths.POSTGRESQL_CONF))
     for _ in range(3):
         server = process.spawn(words)

@@ -60,9 +60,15 @@ class Sight:
             cut=self._cut(told, server),
             door=pgpool_process.main() is not None,
             held=ending or hold.held(),
-            idle=told.term == 0 or paths.INITIALISING.exists(),
+            idle=self._idle(told),
             fit=self._fit(),
         )
+
+    def _idle(self, told: Assignment) -> bool:
+        """Not initialised yet. A primary that let clients in takes part at once: the others may
+        have lost their marks already, and would elect another one beside it."""
+        served = told.role is Role.PRIMARY and gate.is_open()
+        return told.term == 0 or (paths.INITIALISING.exists() and not served)
 
     def _told(self) -> Assignment:
         stamp = _stamp(paths.STATE)

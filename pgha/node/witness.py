@@ -89,14 +89,13 @@ def sync_files(directory: Path) -> None:
     sync_directory(directory)
 
 
-def make_way(node: Node, source: upstream.Upstream) -> str:
+def make_way(node: Node, source: upstream.Upstream, end: wal.End | None) -> str:
     """Move aside WAL that is no part of the source's history, so that the receiver goes on with
     what is. What was moved; empty: nothing.
 
     A voter's extra WAL is on no majority, else the source would have it: Raft's followers drop such
     entries as well; here they are kept.
     """
-    end = wal.end_of_witness(node)
     if end is None:
         return ""
     fits = is_beginning_of(end.timeline, end.lsn, source.history, source.timeline)
@@ -138,13 +137,15 @@ def _has_begun(node: Node, timeline: int) -> bool:
     return any(commands.is_segment(n) and n.startswith(f"{timeline:08X}") for n in names)
 
 
-def follow(node: Node, primary: upstream.Upstream) -> str:
-    """Receive WAL from a primary and wait until it streams. Raises Failed("not-streaming")."""
+def follow(node: Node, primary: upstream.Upstream, voted: wal.End | None) -> str:
+    """Receive WAL from a primary and wait until it streams. voted: where our log ended when we
+    voted, if nothing was received since. Raises Failed("not-streaming").
+    """
     source = primary.name
     if receiver() is not None and streams(node, source):
         return f"receives WAL from {source}"
     stop()
-    moved = make_way(node, primary)
+    moved = make_way(node, primary, voted or wal.end_of_witness(node))
     known = _has_begun(node, primary.timeline)
 
     def look() -> tuple[bool | None, str]:

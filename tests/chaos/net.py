@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
+import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
@@ -71,6 +72,45 @@ def disconnect(cluster: ChaosCluster, node: str, network: str = "backend") -> Fa
         words.clear()
 
     return Fault(f"disconnect {network}", (node,), do, undo)
+
+
+_HEAR = """
+import socket, sys
+heard = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+heard.bind((sys.argv[1], 0))
+heard.settimeout(1.0)
+print(heard.getsockname()[1], flush=True)
+try:
+    print(heard.recv(9).decode())
+except TimeoutError:
+    pass
+"""
+_SAY = """
+import socket, sys
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"heard", (sys.argv[1], int(sys.argv[2])))
+"""
+
+
+def arrives(cluster: ChaosCluster, sender: str, receiver: str) -> bool:
+    """Whether a datagram of one node's host comes to another's, by the backend network; nothing
+    has to come back for that, as it has for a TCP connection."""
+    address = str(cluster.topology.node(receiver).address)
+    there = _inside(cluster, receiver, _HEAR, address)
+    assert there.stdout is not None
+    port = there.stdout.readline().strip()
+    assert _inside(cluster, sender, _SAY, address, port).wait(timeout=10.0) in (0, 1)
+    return "heard" in there.communicate(timeout=10.0)[0]
+
+
+def _inside(cluster: ChaosCluster, node: str, script: str, *words: str) -> subprocess.Popen[str]:
+    """Run a script of Python's in a node's network."""
+    place = ("nsenter", "-t", str(_pid(cluster.container(node))), "-n")
+    python = (sys.executable, "-c", script)
+    # A packet that a filter drops on its way out is an error of the sender's.
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(
+        (*place, *python, *words), stdout=subprocess.PIPE, stderr=quiet, text=True
+    )
 
 
 def _cut(kind: str, cluster: ChaosCluster, node: str, addresses: Sequence[str], way: Way) -> Fault:

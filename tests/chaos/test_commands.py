@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.chaos import faults
-from tests.chaos.world import ChaosCluster
+from tests.chaos.world import ChaosCluster, at_night
 from tests.integration.real_cluster import ROOT, environment
 
 CLUSTER = ("commands", 115)
@@ -26,7 +26,7 @@ def test_a_graceful_failover_takes_one_term_and_the_old_primary_is_a_standby_at_
 
 
 @pytest.mark.parametrize("at", ["pgha-node fence", "pgha-node promote", "pgha-node follow"])
-@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("by", [signal.SIGKILL, *at_night(signal.SIGINT)])
 def test_a_failover_is_cut_off_and_the_agents_finish_or_undo_it(
     cluster: ChaosCluster, at: str, by: signal.Signals
 ) -> None:

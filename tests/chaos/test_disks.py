@@ -55,9 +55,11 @@ def write_too_much(cluster: ChaosCluster) -> None:
 def assert_sound(cluster: ChaosCluster) -> None:
     """Every page of the table has its checksum right, and its index agrees with it."""
     cluster.client.psql("DROP TABLE IF EXISTS filler", door=False)
-    counted = "SET enable_{}=off; SELECT count(*) FROM chaos WHERE n >= 0"
-    by_index = cluster.client.psql(counted.format("seqscan"), door=False)
-    by_table = cluster.client.psql(counted.format("indexscan"), door=False)
+    count = "SELECT count(*) FROM chaos WHERE n >= 0"
+    # Clients go on writing: both look at the same moment.
+    looks = "BEGIN ISOLATION LEVEL REPEATABLE READ; {}; {}; COMMIT"
+    ways = (f"SET LOCAL enable_{way}=off; {count}" for way in ("seqscan", "indexscan"))
+    by_index, by_table = cluster.client.psql(looks.format(*ways), door=False).split()
     assert by_index == by_table
     failures = "SELECT sum(checksum_failures) FROM pg_stat_database"
     assert cluster.client.psql(failures, door=False) == "0"

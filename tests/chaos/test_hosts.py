@@ -10,7 +10,15 @@ import pytest
 from tests.chaos import faults
 from tests.chaos.faults import Process
 from tests.chaos.watch import until
-from tests.chaos.world import GOES_ON_S, NIGHTLY, ChaosCluster, Scenario, all_at_once
+from tests.chaos.world import (
+    GOES_ON_S,
+    NIGHTLY,
+    ChaosCluster,
+    Scenario,
+    all_at_once,
+    at_night,
+    one_scenario,
+)
 
 CLUSTER = ("hosts", 111)
 ORDERS = list(itertools.permutations(("primary", "standby", "witness")))
@@ -53,20 +61,22 @@ def test_the_primary_is_stalled_and_acknowledges_nothing_when_it_goes_on(
         s.writes_go_on(on=s.standby)
 
 
-@pytest.mark.parametrize("role", ["standby", "witness"])
-@pytest.mark.parametrize("how", [faults.kill, faults.pause])
+@pytest.mark.parametrize("roles", one_scenario("standby", "witness"))
+@pytest.mark.parametrize("how", [faults.kill, *at_night(faults.pause)])
 def test_another_node_is_lost_and_writes_go_on(
-    cluster: ChaosCluster, role: str, how: faults.OfNode
+    cluster: ChaosCluster, roles: tuple[str, ...], how: faults.OfNode
 ) -> None:
     with cluster.scenario() as s:
         s.must_stay()
-        with how(cluster, s.node(role)):
-            s.writes_go_on(on=s.primary)
-            s.writes_go_on(on=s.primary, door="pool")
-            assert cluster.status()["verdict"] == "degraded"
+        for role in roles:
+            with how(cluster, s.node(role)):
+                s.writes_go_on(on=s.primary)
+                s.writes_go_on(on=s.primary, door="pool")
+                assert cluster.status()["verdict"] == "degraded"
+            cluster.heals()
 
 
-@pytest.mark.parametrize("order", [("witness", "standby"), ("standby", "witness")])
+@pytest.mark.parametrize("order", [("witness", "standby"), *at_night(("standby", "witness"))])
 def test_two_of_three_die_and_nothing_is_acknowledged_until_one_is_back(
     cluster: ChaosCluster, order: tuple[str, str]
 ) -> None:
@@ -145,7 +155,7 @@ def test_the_standby_takes_over_while_it_still_catches_up(cluster: ChaosCluster)
         all_at_once([("start", cluster.container(s.primary))])
 
 
-@pytest.mark.parametrize("order", ORDERS if NIGHTLY else [ORDERS[0], ORDERS[-1]])
+@pytest.mark.parametrize("order", [ORDERS[-1], *at_night(*ORDERS[:-1])])
 def test_all_hosts_die_and_start_again_in_any_order(
     cluster: ChaosCluster, order: tuple[str, ...]
 ) -> None:
@@ -156,7 +166,7 @@ def test_all_hosts_die_and_start_again_in_any_order(
         s.writes_go_on()
 
 
-@pytest.mark.parametrize("late", ["primary", "standby", "witness"])
+@pytest.mark.parametrize("late", ["primary", *at_night("standby", "witness")])
 def test_all_hosts_die_and_two_of_them_come_back(cluster: ChaosCluster, late: str) -> None:
     with cluster.scenario() as s:
         all_at_once([("kill", cluster.container(name)) for name in cluster.names])

@@ -64,11 +64,18 @@ def test_two_nodes_a_postgresql_whose_agent_answers_fails_over_by_itself(tmp_pat
 
 
 def test_two_nodes_a_silent_host_waits_for_the_operator(tmp_path: Path) -> None:
+    """Who may force it; what comes back obeys, and is a standby of the one that was forced."""
     with (
-        a_cluster("silent", 119, tmp_path, WITNESS_NODE="", SYNCHRONOUS_MODE="off") as cluster,
-        cluster.scenario() as s,
+        a_cluster("silent", 119, tmp_path, WITNESS_NODE="") as cluster,
+        cluster.scenario(loses=True) as s,
     ):
         with faults.kill(cluster, s.primary):
             s.watch.nothing_is_acknowledged(for_s=6.0)
             assert cluster.role(s.standby) == "standby"
         s.writes_go_on()
+        cluster.heals()
+        s.must_move()
+        with faults.kill(cluster, s.primary):
+            cluster.inv("failover", "--force", "--yes")
+            s.writes_go_on(on=s.standby)
+        s.writes_go_on(on=s.standby)

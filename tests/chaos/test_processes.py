@@ -8,11 +8,10 @@ import pytest
 
 from tests.chaos import faults
 from tests.chaos.faults import Fault
-from tests.chaos.world import ChaosCluster
+from tests.chaos.world import ChaosCluster, one_scenario
 
 CLUSTER = ("processes", 110)
-EACH = ("primary", "standby", "witness")
-DATA = ("primary", "standby")
+EACH = one_scenario("primary", "standby", "witness")
 
 
 def hold(fault: Fault, for_s: float) -> None:
@@ -45,14 +44,16 @@ def test_the_standbys_postgresql_is_killed_and_it_comes_back(cluster: ChaosClust
         s.writes_go_on(on=s.primary)
 
 
-@pytest.mark.parametrize("role", EACH)
+@pytest.mark.parametrize("roles", EACH)
 def test_an_agent_is_killed_and_is_there_again_before_anybody_is_elected(
-    cluster: ChaosCluster, role: str
+    cluster: ChaosCluster, roles: tuple[str, ...]
 ) -> None:
     with cluster.scenario() as s:
         s.must_stay()
-        faults.kill_agent(cluster, s.node(role)).begin()
-        s.writes_go_on(on=s.primary)
+        for role in roles:
+            faults.kill_agent(cluster, s.node(role)).begin()
+            s.writes_go_on(on=s.primary)
+            cluster.heals()
 
 
 def test_the_primarys_agent_hangs_and_the_standby_takes_over(cluster: ChaosCluster) -> None:
@@ -62,19 +63,25 @@ def test_the_primarys_agent_hangs_and_the_standby_takes_over(cluster: ChaosClust
             s.writes_go_on(on=s.standby)
 
 
-@pytest.mark.parametrize("role", ["standby", "witness"])
-def test_another_agent_hangs_and_the_primary_stays(cluster: ChaosCluster, role: str) -> None:
+@pytest.mark.parametrize("roles", one_scenario("standby", "witness"))
+def test_another_agent_hangs_and_the_primary_stays(
+    cluster: ChaosCluster, roles: tuple[str, ...]
+) -> None:
     with cluster.scenario() as s:
         s.must_stay()
-        hold(faults.freeze_agent(cluster, s.node(role)), 6.0)
-        s.writes_go_on(on=s.primary)
+        for role in roles:
+            hold(faults.freeze_agent(cluster, s.node(role)), 5.0)
+            s.writes_go_on(on=s.primary)
+            cluster.heals()
 
 
-@pytest.mark.parametrize("role", EACH)
-def test_main_hangs_and_nothing_changes(cluster: ChaosCluster, role: str) -> None:
+@pytest.mark.parametrize("roles", EACH)
+def test_main_hangs_and_nothing_changes(cluster: ChaosCluster, roles: tuple[str, ...]) -> None:
+    """On one node or on all of them: what they would look after does not need it just now."""
     with cluster.scenario() as s:
         s.must_stay()
-        hold(faults.freeze_main(cluster, s.node(role)), 5.0)
+        with faults.all_of(*(faults.freeze_main(cluster, s.node(role)) for role in roles)):
+            time.sleep(5.0)
         s.writes_go_on(on=s.primary)
 
 
@@ -107,12 +114,16 @@ def test_postgresql_hangs_on_the_standby_and_writes_go_on(cluster: ChaosCluster)
             s.writes_go_on(on=s.primary)
 
 
-@pytest.mark.parametrize("role", EACH)
-def test_a_pgpool_is_killed_and_is_started_again(cluster: ChaosCluster, role: str) -> None:
+@pytest.mark.parametrize("roles", EACH)
+def test_a_pgpool_is_killed_and_is_started_again(
+    cluster: ChaosCluster, roles: tuple[str, ...]
+) -> None:
     with cluster.scenario() as s:
         s.must_stay()
-        faults.kill_pgpool(cluster, s.node(role)).begin()
-        s.writes_go_on(door="pool")
+        for role in roles:
+            faults.kill_pgpool(cluster, s.node(role)).begin()
+            s.writes_go_on(door="pool")
+            cluster.heals()
 
 
 def test_the_witnesss_receiver_is_killed_and_is_started_again(cluster: ChaosCluster) -> None:

@@ -11,15 +11,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pgha.topology import Topology
-from tests.chaos.checker import Violation, check, summary
+from tests.chaos.checker import LOST, WENT_BACK, Violation, check, summary
 from tests.chaos.history import History
 from tests.chaos.watch import Watch, until
 from tests.integration.real_cluster import RealCluster
 
 NIGHTLY = bool(os.environ.get("PGHA_NIGHTLY"))
+T = TypeVar("T")
 # Where what a failed scenario left is kept; by default in pytest's own directory.
 KEEP = os.environ.get("PGHA_CHAOS_KEEP", "")
 
@@ -97,12 +98,15 @@ class ChaosCluster(RealCluster):
                 _quietly("docker", verb, self.container(name))
 
     @contextmanager
-    def scenario(self) -> Iterator[Scenario]:
-        """Clients write and read all the time; afterwards it has healed and no rule was broken."""
+    def scenario(self, *, loses: bool = False) -> Iterator[Scenario]:
+        """Clients write and read all the time; afterwards it has healed and no rule was broken.
+
+        loses: commits are asynchronous and an operator forces a failover: what the old primary
+        alone had is gone by that, for writers and for readers."""
         before = self.put_right()
         run = f"{self.name}-{time.monotonic_ns() // 1_000_000}"
         watch = Watch(self.client, run, self.directory / "runs" / run)
-        scenario = Scenario(self, watch, before)
+        scenario = Scenario(self, watch, before, loses=loses)
         try:
             try:
                 watch.start()
@@ -137,7 +141,10 @@ class ChaosCluster(RealCluster):
 class Scenario:
     """What a test may ask while its cluster is watched, and what must have come of it."""
 
-    def __init__(self, cluster: ChaosCluster, watch: Watch, before: Roles) -> None:
+    def __init__(
+        self, cluster: ChaosCluster, watch: Watch, before: Roles, *, loses: bool = False
+    ) -> None:
+        self.loses = loses
         self.cluster = cluster
         self.watch = watch
         self.before = before
@@ -182,7 +189,18 @@ class Scenario:
             assert self.after == self.before, f"{self.before} → {self.after}"
 
     def violations(self, history: History) -> tuple[Violation, ...]:
-        return check(history, self.watch.rows())
+        found = check(history, self.watch.rows())
+        return tuple(v for v in found if not (self.loses and v.rule in (LOST, WENT_BACK)))
+
+
+def one_scenario(*values: T) -> list[tuple[T, ...]]:
+    """Parameters: one after the other in one scenario; at night, each in a scenario of its own."""
+    return [(value,) for value in values] if NIGHTLY else [values]
+
+
+def at_night(*values: T) -> list[T]:
+    """Parameters that only the night has."""
+    return list(values) if NIGHTLY else []
 
 
 def all_at_once(words: Sequence[Sequence[str]]) -> None:

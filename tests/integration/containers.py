@@ -218,6 +218,9 @@ class Nodes:
         self.done("b", "follow", upstream="a", term=1)
         self.done("w", "follow", upstream="a", term=1)
         self.done("a", "confirm", term=1, wait_s=30)
+        # The agents take part from here on.
+        for name in ("b", "w", "a"):
+            self.done(name, "complete")
 
     def _code(self) -> None:
         code = self.place / "code" / "pgha"

@@ -23,7 +23,7 @@ from pgha.locking import Note, path_of
 from tests.client.client import docker
 from tests.integration import loopback
 from tests.integration.image import PREFIX
-from tests.integration.real_cluster import INVOKE, LIMIT_S, ROOT, Done, RealCluster
+from tests.integration.real_cluster import BY_HAND, INVOKE, LIMIT_S, ROOT, Done, RealCluster
 from tests.integration.real_cluster import environment as clean_environment
 
 NOBODY = "unix:///nonexistent/docker.sock"
@@ -575,7 +575,7 @@ PAUSED = (
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
-    made = RealCluster("bad", 91, tmp_path_factory.mktemp("bad-cluster"))
+    made = RealCluster("bad", 91, tmp_path_factory.mktemp("bad-cluster"), **BY_HAND)
     try:
         made.inv("init")
         made.client.start()
@@ -599,7 +599,7 @@ def test_two_of_three_away_is_refused_and_stays_as_it_is(cluster: RealCluster) -
     away = (cluster.container("node-0"), cluster.container("node-2"))
     docker("pause", *away)
     try:
-        before = cluster.fingerprint()
+        before = cluster.settled()
         for case in PAUSED:
             check(case, cluster.inv(*case.words, check=None))
         assert cluster.fingerprint() == before
@@ -619,7 +619,7 @@ def test_two_of_three_away_is_refused_and_stays_as_it_is(cluster: RealCluster) -
 def test_nobody_takes_over_while_the_standby_is_away(case: Case, cluster: RealCluster) -> None:
     docker("pause", cluster.container("node-1"))
     try:
-        before = cluster.fingerprint()
+        before = cluster.settled()
         check(case, cluster.inv(*case.words, check=None))
         assert cluster.fingerprint() == before
     finally:

@@ -18,14 +18,14 @@ import pytest
 from pgha.locking import path_of
 from pgha.waiting import wait_until
 from tests.client.client import Written, docker
-from tests.integration.real_cluster import Done, RealCluster
+from tests.integration.real_cluster import BY_HAND, Done, RealCluster
 
 SIGNALS = itertools.cycle((signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
-    made = RealCluster("cut", 93, tmp_path_factory.mktemp("cut"))
+    made = RealCluster("cut", 93, tmp_path_factory.mktemp("cut"), **BY_HAND)
     try:
         made.inv("init")
         made.client.start()
@@ -267,8 +267,8 @@ def mark_again(cluster: RealCluster) -> None:
 def diverge(cluster: RealCluster) -> None:
     """The primary at home has WAL that nobody else will ever have, and is gone."""
     others = ("node-1", "node-2")
-    for node in others:
-        cluster.kill(node)
+    # At once, and the writer right after: its agent ends a primary that hears no majority.
+    docker("kill", *(cluster.container(node) for node in others))
     sql = "SET synchronous_commit = local; CREATE TABLE alone AS SELECT generate_series(1, 9)"
     words = ("exec", "-u", "postgres", cluster.container("node-0"), "psql", "-XAtq")
     where = ("-h", "/var/run/postgresql", "-p", str(cluster.settings.pgport))

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.real_cluster import Done, RealCluster
+from tests.integration.real_cluster import BY_HAND, Done, RealCluster
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
-    made = RealCluster("ops", 81, tmp_path_factory.mktemp("ops"))
+    made = RealCluster("ops", 81, tmp_path_factory.mktemp("ops"), **BY_HAND)
     try:
         made.inv("init")
         made.client.start()

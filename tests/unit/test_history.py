@@ -137,6 +137,15 @@ def test_an_agent_that_promoted_and_never_opened_is_said() -> None:
     assert "no majority is known to have held its first commit" in last(journals.told()).text
 
 
+def test_a_hand_over_to_another_node_than_the_one_that_took_over_is_none() -> None:
+    journals = made()
+    journals.verb("node-0", "fence", "fenced (fast) at 0/4", to="node-3", reason="hand-over")
+    journals.verb("node-1", "promote", term="2", lsn="0/4000000")
+    told = journals.told()
+    assert sorted(kinds(told)) == ["failover", "fenced", "init"]
+    assert "hand-over" not in [event.cause for event in told.events]
+
+
 def test_verbs_that_refused_tell_nothing() -> None:
     journals = made()
     journals.verb("node-1", "promote", "behind: It has WAL up to 0/1.", term="2", lsn="0/5")
@@ -160,6 +169,7 @@ def test_a_recovery_says_how_the_node_came_back() -> None:
     assert kinds(told) == ["init", "failover", "recovery", "recovery"]
     assert [e.cause for e in told.events[-2:]] == ["rewound", "copied"]
     assert "the old data is in /a/b" in last(told).text
+    assert "pg_rewind can work" not in told.events[-2].text
 
 
 def test_a_node_that_was_away_in_the_failover_and_needed_no_rewind_was_recovered() -> None:
@@ -198,6 +208,16 @@ def test_stop_and_start_are_one_event_each() -> None:
     told = journals.told()
     assert kinds(told) == ["init", "stop", "start"]
     assert told.events[1].nodes == told.events[2].nodes == ("node-0", "node-1", "node-2")
+
+
+def test_an_operator_s_start_ends_with_the_agent_s_word_and_is_one_event() -> None:
+    journals = made()
+    journals.event("node-0", "opened", 1, to="node-0")
+    journals.verb("node-0", "halt")
+    journals.wait(600)
+    journals.verb("node-0", "serve", term="1")
+    journals.event("node-0", "opened", 1, to="node-0")
+    assert kinds(journals.told()) == ["init", "stop", "start"]
 
 
 def test_two_stops_are_two_events() -> None:
@@ -287,6 +307,23 @@ def test_terms_give_the_order_where_a_clock_was_wrong_for_a_while() -> None:
     told = moves_and_returns().told()
     assert [e.term for e in told.events] == [1, 2, 3, 4, 5]
     assert any("Times go back" in note for note in told.notes)
+
+
+def test_a_node_s_own_order_holds_when_its_clock_was_set_back() -> None:
+    journals = made()
+    journals.verb("node-0", "halt")
+    journals.ahead_s["node-0"] = -7200.0
+    journals.verb("node-0", "serve", term="1")
+    assert kinds(journals.told(known=False)) == ["init", "stop", "start"]
+
+
+def test_what_follows_a_new_primary_comes_after_it_whatever_its_clock_said() -> None:
+    journals = made()
+    journals.ahead_s["node-2"] = -1800.0
+    election(journals, "node-0", "node-1", 2)
+    journals.wait(-3600)
+    journals.event("node-2", "rejoined", 2, how="rewound", upstream="node-1")
+    assert kinds(journals.told(known=False)) == ["init", "failover", "rejoined"]
 
 
 def test_a_clock_that_is_wrong_now_is_said_and_allowed_for() -> None:

@@ -1,4 +1,4 @@
-"""All nodes, their clients, and what is looked at from outside: the rules that need a view of all."""
+"""All nodes, their clients, and the rules that need a view of all."""
 
 from __future__ import annotations
 
@@ -75,9 +75,7 @@ class Cluster:
             Voter(f"n{i}", data=i < shape.data) for i in range(shape.data + shape.witnesses)
         )
         self.nodes = {
-            v.name: Node(
-                self, v.name, v.data, Config(v.name, voters, election_timeout_s=timeout_s)
-            )
+            v.name: Node(self, v.name, v.data, Config(v.name, voters, election_timeout_s=timeout_s))
             for v in voters
         }
         self.rules = Rules(self.nodes, self.broken)
@@ -88,7 +86,9 @@ class Cluster:
     def _begin(self, node: Node) -> None:
         first = node.name == "n0"
         role = Role.PRIMARY if first else Role.STANDBY if node.data else Role.WITNESS
-        node.write_word(Word(1, "n0" if first else None, role, None if first else "n0", led=int(first)))
+        node.write_word(
+            Word(1, "n0" if first else None, role, None if first else "n0", led=int(first))
+        )
         node.log = [(1, 0)]
         node.histories = {1}
         server.sync(node)
@@ -138,8 +138,7 @@ class Cluster:
         )
         if not resumes:
             return
-        # What ended within the last moments it may not have seen yet.
-        since = max(node.down_at - 1.0, node.agent_began)
+        since = max(node.agent_began, node.clock() - self.timeout_s - 0.01)
         here = [n for n, at in node.answered_at.items() if at >= since]
         if len(here) + 1 < self.rules.majority:
             raise self.broken(f"{node.name} does {did.verb} and was answered by {here} only")

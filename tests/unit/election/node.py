@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pgha.node.election import Config, Do, Election, Local, Rest, Result, Say, Send, Server
 from pgha.node.messages import Message
 from pgha.node.report import Role
-from tests.unit.election import server, verbs
+from tests.unit.election import leading, server
 from tests.unit.election.rules import Entry
 from tests.unit.election.server import Connection, Pending, timeline_of
 from tests.unit.election.verbs import Refused, Verb, Word
@@ -79,7 +79,7 @@ class Node:
         self._local = Local()
         # For the rules: when (own clock) we sent what each other node has answered to.
         self.answered_at: dict[str, float] = {}
-        self.down_at = self.agent_began = float("-inf")
+        self.agent_began = float("-inf")
         self.primary_since: float | None = None
         self.alone_since: float | None = None
 
@@ -114,8 +114,6 @@ class Node:
     # --- disk ------------------------------------------------------------------------------------
 
     def write_word(self, word: Word, durable: bool = True) -> None:
-        if self.word.leads and not word.leads:
-            self.down_at = self.clock()
         self.word = word
         if durable:
             self._synced_word = word
@@ -136,7 +134,6 @@ class Node:
             return
         self.up = True
         self.host_run += 1
-        self.down_at = self.clock()
         self.cluster.note(f"{self.name} boots: {self.word.role} of term {self.word.term}")
         self.later(0.01, lambda: server.follow_upstream(self))
         self.start_agent()
@@ -211,7 +208,7 @@ class Node:
         )
 
     def _upstream(self) -> str | None:
-        """A vote that was cut off has emptied role.conf before its word: then nobody is followed."""
+        """A vote that was cut off may have emptied role.conf: then nobody is followed."""
         told = self.word.upstream
         follows = self.word.role is Role.STANDBY and self.data
         return told if not follows or self.source == told else None
@@ -243,9 +240,9 @@ class Node:
         ear = self._ears[to]
         ear.sent += 1
         heard = (ear.incarnation, ear.sent_at) if ear.incarnation >= 0 else None
-        datagram = Datagram(
-            self.name, self.agent_run, ear.sent, self.clock(), ear.unproved or heard, message
-        )
+        # Only an empty one answers who may be a recording: else a recording would make us deaf.
+        answers = ear.unproved or heard if message is None else heard or ear.unproved
+        datagram = Datagram(self.name, self.agent_run, ear.sent, self.clock(), answers, message)
         other = self.cluster.nodes[to]
 
         def deliver() -> None:
@@ -278,7 +275,7 @@ class Node:
         known = its == ear.incarnation
         old = known and datagram.number <= ear.number
         if answers is None or answers[0] != self.agent_run:
-            if not old:
+            if not old and datagram.message is not None:
                 if not known:
                     ear.unproved = (its, datagram.sent_at)
                 self._send(datagram.sender, None)
@@ -296,7 +293,7 @@ class Node:
     def _begin(self, did: Do) -> None:
         self.cluster.note(f"{self.name} does {did.verb} {dict(did.args)}: {did.why}")
         self.cluster.check_resume(self, did)
-        verb = verbs.begin(self, did.verb, did.args)
+        verb = leading.begin(self, did.verb, did.args)
         self._running.append(verb)
         self._step(did, verb)
 

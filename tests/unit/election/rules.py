@@ -68,9 +68,7 @@ class Rules:
             raise self._broken(f"term {term} has {self.leaders[term][0]} and {node.name}")
         log = list(node.log)
         self.leaders[term] = (node.name, log)
-        for index, (entry, since) in enumerate(
-            zip(self.committed, self.committed_in, strict=True)
-        ):
+        for index, (entry, since) in enumerate(zip(self.committed, self.committed_in, strict=True)):
             if since < term and (index >= len(log) or log[index] != entry):
                 raise self._broken(
                     f"{node.name} leads term {term} without {entry} at {index},"

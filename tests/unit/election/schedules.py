@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from random import Random
 
 from pgha.node.election import Election, Server
-from pgha.node.report import Role
-from tests.unit.election import server, verbs
+from tests.unit.election import leading, server, verbs
 from tests.unit.election.cluster import SHAPES, Cluster, Maker, Shape
 from tests.unit.election.node import Node
 from tests.unit.election.verbs import Verb
@@ -135,7 +135,7 @@ class Faults:
         self.cluster.note(f"an operator stops {[n.name for n in some]}")
         for node in some:
             if node.up:
-                _by_operator(node, verbs.locked(node, verbs.halt(node)))
+                _by_operator(node, verbs.locked(node, leading.halt(node)))
 
         def go_on() -> None:
             self.cluster.note(f"an operator starts {[n.name for n in some]}")
@@ -240,10 +240,12 @@ def come_back(cluster: Cluster, random: Random) -> None:
     network.loss = network.twice = network.slow_s = 0.0
     nodes = list(cluster.nodes.values())
     for node in nodes:
-        node.held = False
         node.boot()
         node.start_agent()
         go(node)
+        node.held = True  # as `start` does
+    cluster.run(0.3)
+    Faults(cluster, random).release(nodes)
     minority = random.sample(nodes, random.randint(0, len(nodes) - cluster.rules.majority))
     if random.random() < 0.4:
         for node in minority:
@@ -254,7 +256,8 @@ def come_back(cluster: Cluster, random: Random) -> None:
     while cluster.world.now < end:
         cluster.run(0.5)
         for node in nodes:
-            go(node)  # a `halt` may still have been under way
+            if node.word.stopped:  # a `halt` was still under way
+                go(node)
         if not cluster.unsettled():
             return
         able = able and cluster.can_settle()
@@ -273,6 +276,20 @@ def shrink(schedule: Schedule, fails: Callable[[Schedule], bool]) -> Schedule:
     return schedule
 
 
+def many(seeds: Sequence[int], like: Schedule, jobs: int) -> tuple[Schedule, str] | None:
+    """Run them in several processes. The first that fails, with as few faults as still fail."""
+    schedules = [replace(like, seed=seed) for seed in seeds]
+    with ProcessPoolExecutor(jobs) as pool:
+        for schedule, broken in zip(
+            schedules, pool.map(failure, schedules, chunksize=20), strict=True
+        ):
+            if broken is not None:
+                pool.shutdown(cancel_futures=True)
+                small = shrink(schedule, lambda s: failure(s) is not None)
+                return small, failure(small) or broken
+    return None
+
+
 def failure(schedule: Schedule) -> str | None:
     """What broke, with its trace; None: nothing."""
     try:
@@ -280,6 +297,3 @@ def failure(schedule: Schedule) -> str | None:
     except Broken as broken:
         return str(broken)
     return None
-
-
-__all__ = ["Role", "Schedule", "build", "come_back", "failure", "run", "shrink"]

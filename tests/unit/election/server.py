@@ -1,8 +1,8 @@
 """PostgreSQL's replication, and pg_receivewal: what is on disk, who streams, who acknowledges.
 
 A primary counts followers by their flush position alone, whatever log it is a position in
-(PostgreSQL 17, "Synchronous Replication"), and a standby's receiver is believed here to connect with
-any log: pessimistic, since the manual does not promise that it fails.
+(PostgreSQL 17, "Synchronous Replication"), and a standby's receiver is believed here to connect
+with any log: pessimistic, since the manual does not promise that it fails.
 """
 
 from __future__ import annotations
@@ -192,8 +192,6 @@ def append(node: Node, timeline: int | None = None) -> None:
 
 def stop(node: Node) -> None:
     """The server is gone; its sessions learn nothing."""
-    if node.server is Server.PRIMARY and node.word.leads:
-        node.down_at = node.clock()
     drop_receiver(node)
     node.server = Server.NONE
     node.pg_run += 1

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from random import Random
 
 TRACE_LINES = 400
+MOST_EVENTS = 300_000
 
 
 class Broken(AssertionError):
@@ -29,11 +30,13 @@ class World:
         heapq.heappush(self._queue, (self.now + delay_s, self._count, what))
 
     def run_until(self, end: float) -> None:
-        queue = self._queue
+        queue, most = self._queue, self._count + MOST_EVENTS
         while queue and queue[0][0] <= end:
             at, _, what = heapq.heappop(queue)
             self.now = at
             what()
+            if self._count > most:
+                raise self.broken("events without end")
         self.now = end
 
     def note(self, text: str) -> None:
@@ -53,6 +56,7 @@ class Network:
         self.loss = 0.0
         self.twice = 0.0
         self.slow_s = 0.0
+        self.lags: dict[tuple[str, str], float] = {}
 
     def passes(self, source: str, target: str) -> bool:
         return (source, target) not in self.cuts
@@ -67,6 +71,7 @@ class Network:
         random = self.world.random
         if not self.passes(source, target) or (self.loss and random.random() < self.loss):
             return
-        self.world.after(self.latency_s(), deliver)
+        lag_s = self.lags.get((source, target), 0.0)
+        self.world.after(self.latency_s() + lag_s, deliver)
         if self.twice and random.random() < self.twice:
             self.world.after(self.latency_s() * 20, deliver)
