@@ -21,8 +21,20 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from pgha.node import courier, paths, state, verbs
-from pgha.node.election import Action, Config, Do, Election, Local, Result, Say, Send, Voter
+from pgha.node import courier, paths, pgpool, state, verbs
+from pgha.node.election import (
+    LEAVE,
+    Action,
+    Config,
+    Do,
+    Door,
+    Election,
+    Local,
+    Result,
+    Say,
+    Send,
+    Voter,
+)
 from pgha.node.errors import VerbError
 from pgha.node.link import Link
 from pgha.node.messages import Message
@@ -106,6 +118,8 @@ class Agent:
         self._select.register(self._woken, selectors.EVENT_READ)
         self._watched: tuple[int | None, int | None] = (None, None)
         self._watch = int(os.environ.get(WATCH_VARIABLE, "-1"))
+        self._door: Door | None = LEAVE
+        pgpool.still_wanted = self._still_wanted
         self._said: dict[str, str] = {}
         self._told = ""
         self.ending_since: float | None = None
@@ -132,7 +146,13 @@ class Agent:
                 next_tick = now + TICK_S
                 self._act(self._election.tick(now, local))
             self._watch_postmaster()
+            self._door = self._election.door_wish(time.monotonic(), local)
             self._tell(local)
+
+    def _still_wanted(self, primary: str) -> bool:
+        """For a steer that is under way, in another thread."""
+        wish = self._door
+        return wish is LEAVE or (wish is not None and wish.primary == primary)
 
     def _hear(self, local: Local) -> None:
         for _ in range(64):

@@ -198,6 +198,17 @@ class _Leader:
     beat: Beat
 
 
+@dataclass(frozen=True)
+class Door:
+    """Where Pgpool-II leads, and whom it has attached."""
+
+    primary: str
+    up: tuple[str, ...] = ()
+
+
+LEAVE = Door("")
+
+
 class _Phase(Enum):
     FOLLOWING = "following"
     ASKING = "asking"
@@ -241,7 +252,7 @@ class Election:
         self._unfenced_since: float | None = None
         self._was_held = False
         self._ended_on_purpose = False
-        self._door_to: tuple[str, tuple[str, ...]] | None = None
+        self._door_to: Door | None = None
         self._rewind_from: tuple[str, int] | None = None
         self._rewound_to: tuple[str, int] | None = None
         self._stuck: tuple[str, int] | None = None
@@ -682,8 +693,8 @@ class Election:
         return Do("follow", args, f"{leader.name} is the primary of term {leader.term}")
 
     def _astray(self, local: Local) -> bool:
-        """Whether it was told to follow, and a plain start does not bring it there: the word was cut
-        off before the deed. To be told again helps, since `follow` looks at the log and the files."""
+        """Whether it was told to follow, and a plain start does not bring it there: something was
+        cut off between word and deed. To be told again helps: `follow` looks at log and files."""
         if local.server is not Server.NONE:
             return False
         in_vain = self._not_before.get("tend", (0.0, 0.0))[1] >= RETRY_MAX_S
@@ -753,34 +764,40 @@ class Election:
 
     # --- Pgpool-II -------------------------------------------------------------------------------
 
-    def _door_due(self, now: float, local: Local) -> Do | None:
-        """Pgpool-II leads to the primary, or does not run: then a client's libpq goes on to the
-        next address. It may start before the primary is open: PostgreSQL itself lets nobody in."""
+    def door_wish(self, now: float, local: Local) -> Door | None:
+        """Where Pgpool-II should lead; None: it should not run, so that a client's libpq goes on to
+        the next address; LEAVE: as it is. It may start before the primary is open: PostgreSQL
+        itself lets nobody in."""
         if local.idle or local.held or local.stopped or not local.doors:
-            return None
-        if not self._ready("door", now):
-            return None
+            return LEAVE
         leader = self.leader
-        wanted: tuple[str, tuple[str, ...]] | None = None
         if local.leads:
-            if not local.serving:
-                return None  # it recovers in place: sessions wait
-            wanted = (self.config.me, self._up(local))
-        elif self.hears_leader(now, local):
+            members = [n for n in self._members(local) if n != self.config.me]
+            unheard = [n for n in members if self._peers[n].acked_at < self._boot]
+            # It recovers in place, and sessions wait; or the agent has just started, and others may
+            # have elected another one.
+            if not local.serving or len(unheard) >= self._majority(local):
+                return LEAVE
+            return Door(self.config.me, self._up(local))
+        if self.hears_leader(now, local):
             assert leader is not None
             if not leader.beat.serving:
-                return None
-            wanted = (leader.name, leader.beat.up or (leader.name,))
-        elif leader is None and now - self._boot < self._timeout:
+                return LEAVE
+            return Door(leader.name, leader.beat.up or (leader.name,))
+        return LEAVE if leader is None and now - self._boot < self._timeout else None
+
+    def _door_due(self, now: float, local: Local) -> Do | None:
+        if not self._ready("door", now):
             return None
-        if wanted is None:
+        wish = self.door_wish(now, local)
+        if wish is None:
             if not local.door:
                 return None
             return Do("close", {}, "no primary is heard", door=True)
-        if local.door and self._door_to == wanted:
+        if wish is LEAVE or (local.door and self._door_to == wish):
             return None
-        args = {"primary": wanted[0], "up": ",".join(wanted[1])}
-        return Do("steer", args, f"{wanted[0]} is the primary", door=True)
+        args = {"primary": wish.primary, "up": ",".join(wish.up)}
+        return Do("steer", args, f"{wish.primary} is the primary", door=True)
 
     def _up(self, local: Local) -> tuple[str, ...]:
         """Its own name first."""
@@ -792,7 +809,7 @@ class Election:
             return
         self._not_before.pop("door", None)
         if did.verb == "steer":
-            self._door_to = (did.args["primary"], tuple(str(did.args["up"]).split(",")))
+            self._door_to = Door(did.args["primary"], tuple(str(did.args["up"]).split(",")))
         else:
             self._door_to = None
 
@@ -813,8 +830,8 @@ class Election:
         elif did.verb in handlers:
             handlers[did.verb]()
         else:
-            if result.code in ("timeline-taken", "not-standby"):
-                # It was cut off within PostgreSQL's own part: the number is used up, so is the term.
+            if did.verb == "promote" and result.code in ("timeline-taken", "not-standby"):
+                # Cut off within PostgreSQL's own part: the number is used up, so is the term.
                 self._spent = max(self._spent, did.args["term"])
             self._retry("resume", now, result)
 

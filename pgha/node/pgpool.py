@@ -13,14 +13,14 @@ import fcntl
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from pgha.commands import pgpool as commands
 from pgha.commands.base import Command, Secret
-from pgha.node import pgpool_process, process
+from pgha.node import pgpool_process, process, state
 from pgha.node.errors import Failed, Refused
-from pgha.node.report import Backend, Door
+from pgha.node.report import Assignment, Backend, Door, Role
 
 # Seconds. A control command takes 0.006; one that hangs (the control process is replaced a second
 # after each change) is killed, and another one tried.
@@ -67,6 +67,15 @@ def stop() -> None:
     pgpool_process.stop((settings.get("port", ""), settings.get("pcp_port", "")))
 
 
+def _always(primary: str) -> bool:
+    return True
+
+
+# Whether a primary is still the one to lead to. The agent, which knows, puts its own word here: a
+# primary may fall while Pgpool-II is being led to it, and a standby must not be read through it.
+still_wanted: Callable[[str], bool] = _always
+
+
 def steer(primary: str, up: Sequence[str]) -> tuple[Backend, ...]:
     """Pgpool-II runs, sends writes to `primary`, and has exactly `up` attached (and `primary`).
 
@@ -74,19 +83,24 @@ def steer(primary: str, up: Sequence[str]) -> tuple[Backend, ...]:
     restarted, and sessions through it end (a session that has ever touched a node hangs when that
     node dies). One node more: it is attached, and sessions go on.
 
-    Raises Refused for a node that Pgpool-II does not know, Failed when it does not come to it.
+    Raises Refused for a node that Pgpool-II does not know, Failed when it does not come to it: then
+    it is stopped, for without a primary it would let clients read a standby through this door.
     """
     wanted = frozenset(up) | {primary}
     index = {name: number for number, name in commands.names_in(_settings()).items()}
     for name in sorted(wanted):
         if name not in index:
             raise Refused("unknown-node", f"Pgpool-II's configuration has no node {name}.")
-    end, fresh = time.monotonic() + STEER_S, True
+    end, fresh, word = time.monotonic() + STEER_S, True, state.read_assignment()
     while True:
         now = _seen()
         if _leads_to(now, primary) and _attached(now) == wanted:
             return now
+        if _overtaken(word, primary) or not still_wanted(primary):
+            stop()
+            raise Failed("overtaken", f"{primary} is not the primary any more.")
         if time.monotonic() >= end:
+            stop()
             raise Failed("not-steered", f"Pgpool-II does not come to {primary}: {_said(now)}.")
         if fresh and _leads_to(now, primary) and _attached(now) < wanted:
             _attach(index, sorted(wanted - _attached(now)))
@@ -292,6 +306,14 @@ def _passwd_lock() -> Iterator[None]:
 
 def _attached(seen: Sequence[Backend]) -> frozenset[str]:
     return frozenset(backend.name for backend in seen if backend.status == "up")
+
+
+def _overtaken(word: Assignment, primary: str) -> bool:
+    """Whether this node was told of another primary since `word`, or has voted against this one."""
+    now = state.read_assignment()
+    if (now.role, now.term, now.upstream) == (word.role, word.term, word.upstream):
+        return False
+    return primary != (state.read_node().node if now.role is Role.PRIMARY else now.upstream)
 
 
 def _leads_to(seen: Sequence[Backend], primary: str) -> bool:

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.chaos import faults
 from tests.chaos.watch import until
-from tests.chaos.world import GOES_ON_S, ChaosCluster
+from tests.chaos.world import GOES_ON_S, ChaosCluster, one_scenario
 
 
 @contextmanager
@@ -22,35 +24,30 @@ def a_cluster(name: str, number: int, place: Path, **settings: str) -> Iterator[
         made.tear_down()
 
 
-def test_without_automatic_failover_the_operator_decides(tmp_path: Path) -> None:
+@pytest.mark.parametrize("off", one_scenario("AUTO_FAILOVER", "AUTO_RECOVERY"))
+def test_without_automatic_failover_or_recovery_the_operator_decides(
+    tmp_path: Path, off: tuple[str, ...]
+) -> None:
     with (
-        a_cluster("manual", 116, tmp_path, AUTO_FAILOVER="off") as cluster,
+        a_cluster("manual", 116, tmp_path, **dict.fromkeys(off, "off")) as cluster,
         cluster.scenario() as s,
     ):
         s.must_move()
         with faults.kill(cluster, s.primary):
-            s.watch.nothing_is_acknowledged(for_s=6.0)
-            assert cluster.role(s.standby) == "standby"
-            cluster.inv("failover")
+            if "AUTO_FAILOVER" in off:
+                s.watch.nothing_is_acknowledged(for_s=6.0)
+                assert cluster.role(s.standby) == "standby"
+                cluster.inv("failover")
             s.writes_go_on(on=s.standby)
-
-
-def test_without_automatic_recovery_a_passed_over_node_waits_fenced(tmp_path: Path) -> None:
-    with (
-        a_cluster("fenced", 117, tmp_path, AUTO_RECOVERY="off") as cluster,
-        cluster.scenario() as s,
-    ):
-        s.must_move()
-        with faults.kill(cluster, s.primary):
-            s.writes_go_on(on=s.standby)
-        until(
-            lambda: cluster.role(s.primary) == "fenced",
-            timeout_s=GOES_ON_S,
-            what=f"{s.primary} is fenced",
-        )
-        remedies = [p["remedy"] for p in cluster.status()["problems"] if p["node"] == s.primary]
-        assert any("recovery" in remedy for remedy in remedies), remedies
-        cluster.inv("recovery")
+        if "AUTO_RECOVERY" in off:
+            until(
+                lambda: cluster.role(s.primary) == "fenced",
+                timeout_s=GOES_ON_S,
+                what=f"{s.primary} is fenced",
+            )
+            said = [p["remedy"] for p in cluster.status()["problems"] if p["node"] == s.primary]
+            assert any("recovery" in remedy for remedy in said), said
+            cluster.inv("recovery")
 
 
 def test_two_nodes_a_postgresql_whose_agent_answers_fails_over_by_itself(tmp_path: Path) -> None:

@@ -26,8 +26,10 @@ SET_UP = ("python3 -m venv .venv && .venv/bin/pip install -e .", ". .venv/bin/ac
 # Flags before the command's name, which docs/tasks.md speaks of too.
 INVOKES_OWN = ("--help", "--list", "--list-depth", "--dry", "-e", "-R")
 
-# Variables of others that the documents speak of.
-FOREIGN_VARIABLES = {"PGHA_ENV", "NO_COLOR"}
+# Variables that the documents speak of and no environment file has.
+FOREIGN_VARIABLES = {"PGHA_ENV", "NO_COLOR", "PGHA_CHAOS_KEEP"}
+# Benchmarks that make a cluster of their own, since they break it.
+ON_THEIR_OWN = ("bench.faults",)
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,7 @@ def test_a_mentioned_benchmark_answers_to_help() -> None:
             (sys.executable, "-m", module, "--help"), cwd=ROOT, capture_output=True, text=True
         )
         assert done.returncode == 0, f"{module}: {done.stderr}"
-        assert "-e" in done.stdout, module
+        assert ("-e" in done.stdout) is (module not in ON_THEIR_OWN), module
 
 
 def test_a_mentioned_program_is_there() -> None:

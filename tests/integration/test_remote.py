@@ -120,9 +120,9 @@ def test_what_outlives_its_deadline_is_ended_with_its_children(
     pids = tmp_path / "pids"
     script = f"{trap}echo $$ > {pids}; sleep 600 & echo $! >> {pids}; echo said >&2; wait; sleep 9"
     begun = time.monotonic()
-    with pytest.raises(Unreachable, match=r"not done within 0\.7 s") as late:
-        host.run(shell(script), timeout_s=0.7)
-    assert time.monotonic() - begun < 2.5
+    with pytest.raises(Unreachable, match=r"not done within 2 s") as late:
+        host.run(shell(script), timeout_s=2)
+    assert time.monotonic() - begun < 4.5
     assert late.value.details == ("said",)
     numbers = [int(word) for word in pids.read_text().split()]
     wait_until(lambda: not any(map(runs, numbers)), timeout_s=3, what="both processes are gone")

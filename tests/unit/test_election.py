@@ -8,6 +8,7 @@ PGHA_NIGHTLY=1 runs a hundred thousand schedules. One again, with its trace:
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from random import Random
 
 import pytest
@@ -73,6 +74,19 @@ def test_a_primary_that_dies_is_followed_by_an_open_one(
 ) -> None:
     for seed in range(40 if NIGHTLY else 3):
         assert scenes.kill_primary(shape, seed, how) < at_most_s
+
+
+@pytest.mark.parametrize("signal_gone", [False, True])
+@pytest.mark.parametrize("what", ["host", "postgres"])
+def test_a_promotion_cut_off_within_postgresql_is_no_dead_end(what: str, signal_gone: bool) -> None:
+    for shape in VOTING[:2]:
+        scenes.cut_off_promotion(shape, 1, signal_gone, what)
+
+
+@pytest.mark.parametrize("astray", [scenes.witness_astray, scenes.standby_astray])
+def test_a_follower_that_was_told_and_cut_off_finds_its_way(astray: Callable[[int], None]) -> None:
+    for seed in range(3):
+        astray(seed)
 
 
 class AnyCluster(RuleBasedStateMachine):

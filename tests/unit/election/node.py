@@ -263,11 +263,11 @@ class Node:
         self.answered_at[datagram.sender] = max(
             answers, self.answered_at.get(datagram.sender, answers)
         )
-        fresh = self.cluster.world.random.random() < 0.7
-        local = self.local() if fresh else self._local
-        self._act(
-            election.received(self.clock(), local, datagram.sender, datagram.message, answers)
-        )
+        # What it sees of itself is now and then from a moment before; but it never goes back.
+        if self.cluster.world.random.random() < 0.7:
+            self._local = self.local()
+        message = datagram.message
+        self._act(election.received(self.clock(), self._local, datagram.sender, message, answers))
 
     def _taken(self, ear: Ear, datagram: Datagram) -> float | None:
         """When we sent what it answers to; None: it is not taken."""

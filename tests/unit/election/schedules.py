@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -296,4 +297,6 @@ def failure(schedule: Schedule) -> str | None:
         run(schedule)
     except Broken as broken:
         return str(broken)
+    except Exception:  # the core itself stumbled: the schedule is what matters
+        return f"seed {schedule.seed}: {traceback.format_exc()}"
     return None
