@@ -843,6 +843,10 @@ class Election:
             elif not result.ok:
                 self._give_up(now)
                 self._later("stand", now)
+        elif result.ok and not result.timeline:
+            # Its log is gone: with it went what it may have acknowledged, so its voice counts for
+            # nothing (Raft's voters keep their logs).
+            out.append(Send(candidate, Deny(term, local.term, "it has no WAL")))
         elif result.ok:
             out.append(Send(candidate, Grant(term, result.timeline, result.lsn)))
             self._quiet_since = now

@@ -20,7 +20,9 @@ def vote(node: Node, term: int, candidate: str) -> str:
     where the log ends.
 
     In that order (Raft's fence): an acknowledgement given after the vote could make a write count
-    that the winner does not have. Raises Refused: "old-term", "voted", "primary".
+    that the winner does not have. Raises Refused: "old-term", "voted", "primary", "rewinding":
+    half-way through a rewind it has neither its own log nor another's, and what it acknowledged
+    could be lost by its own vote.
     """
     node.member(candidate)
     before = read_assignment()
@@ -31,6 +33,8 @@ def vote(node: Node, term: int, candidate: str) -> str:
     if before.term == term and (before.voted_for != candidate or before.upstream is not None):
         said = f"voted for {before.voted_for}" if before.voted_for else "took part already"
         raise Refused("voted", f"This node {said} in term {term}.")
+    if node.kind != "witness":
+        postgres.require_whole()
     end: wal.End | None = None
     if node.kind == "witness":
         witness.stop()
