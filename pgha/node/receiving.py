@@ -41,7 +41,7 @@ def disconnect(node: Node) -> End | None:
 
 
 def drain(node: Node) -> None:
-    """Wait until everything on disk is replayed, on a standby that has no receiver."""
+    """Wait until everything on disk is replayed, on a standby that had no receiver."""
     if postgres.accepting():
         _still(node, alone=False)
 
@@ -60,6 +60,9 @@ def _still(node: Node, *, alone: bool) -> End:
     """
     waits = "'RecoveryRetrieveRetryInterval'" + ("" if alone else ", 'RecoveryWalStream'")
     read = "current_setting('primary_conninfo') = ''" if alone else "true"
+    # One that has an upstream may find it meanwhile, and go on receiving.
+    receives = "EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'walreceiver')"
+    receives = receives if alone else "false"
     # A session reads a new setting between two statements.
     looks = f"SELECT pg_sleep({ROUND_S}) WHERE NOT {read};\n" * 50
     text = f"""{looks}
@@ -70,7 +73,7 @@ BEGIN
     PERFORM pg_stat_clear_snapshot();
     IF EXISTS (SELECT FROM pg_stat_activity
                WHERE backend_type = 'startup' AND wait_event IN ({waits}))
-       AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'walreceiver') THEN
+       AND NOT ({receives}) THEN
       first := coalesce(first, i);
       IF pg_last_wal_replay_lsn() >= coalesce(pg_last_wal_receive_lsn(), '0/0')
          OR i - first > {STILL_ROUNDS} THEN
