@@ -128,7 +128,7 @@ class Agent:
         """Until it is told to end."""
         self._pulse.start()
         self._courier.start()
-        say(f"{self._node.node} takes part with incarnation {os.getpid()}")
+        say(f"{self._node.node} takes part, as process {os.getpid()}")
         next_tick = time.monotonic()
         while self.ending_since is None or time.monotonic() - self.ending_since < ENDING_S:
             self._select.select(max(0.0, next_tick - time.monotonic()))

@@ -465,12 +465,9 @@ class Election:
         if candidate in (sender, ""):
             return ""
         peer = self._peers[candidate]
-        at_it = peer.beat is not None and peer.beat.standing and self._fresh(now, peer)
+        at_it = peer.beat is not None and peer.beat.standing and candidate in self.hears(now)
         fresh = now - at <= self._timeout * (PATIENCE if at_it else 1.0)
         return f"it has just voted for {candidate}" if fresh else ""
-
-    def _fresh(self, now: float, peer: _Peer) -> bool:
-        return now - peer.heard_at <= self._timeout
 
     def _on_request(
         self, now: float, local: Local, sender: str, term: int, out: list[Action]

@@ -21,7 +21,6 @@ CLIENTS_HBA = CONFIG / "clients_hba.conf"
 VOLUME = Path("/var/lib/pgha/volume")
 DATA = VOLUME / "pgdata"
 INCOMING_DATA = VOLUME / "pgdata.incoming"
-ASIDE = VOLUME / "aside"
 # Laid before pg_rewind touches the data directory, taken away after it: what has it must not start.
 REWINDING = VOLUME / "rewinding"
 
