@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from tests.integration.image import PREFIX, VERSION
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 300.0
 BECOMES_S = 30.0
+# Longer than wal_sender_timeout (5 s), the last to notice that a node hangs.
+QUIET_S = 8.0
 # For tests of what an operator's command does: nobody takes over and nobody comes back before it.
 BY_HAND = {"AUTO_FAILOVER": "off", "AUTO_RECOVERY": "off"}
 INVOKE = (sys.executable, "-m", "invoke")
@@ -163,15 +166,18 @@ class RealCluster:
 
     def settled(self) -> dict[str, Any]:
         """Its fingerprint once the agents have done what a fault asks of them."""
-        seen: list[dict[str, Any]] = []
+        seen = self.fingerprint()
+        since = time.monotonic()
 
         def the_same() -> bool:
-            seen.append(self.fingerprint())
-            # Each look takes a while, and the agents that hear nobody any more need less.
-            return len(seen) > 2 and seen[-1] == seen[-2] == seen[-3]
+            nonlocal seen, since
+            now = self.fingerprint()
+            if now != seen:
+                seen, since = now, time.monotonic()
+            return time.monotonic() - since > QUIET_S
 
         wait_until(the_same, timeout_s=BECOMES_S, what=f"{self.name} stays as it is")
-        return seen[-1]
+        return seen
 
     def _containers(self) -> list[str]:
         names = docker("ps", "-aq", "--filter", f"label=io.pgha.cluster={self.name}").split()

@@ -117,7 +117,7 @@ def test_what_docker_stop_stopped_stays_stopped_and_is_followed_when_it_is_start
     machine.run_here("docker", "stop", "-t", "10", NODES[0])
     # A process that ignores everything: `docker stop` has to kill it, and that was meant as well.
     pid = machine.run_here("docker", "inspect", "-f", "{{.State.Pid}}", NODES[1]).strip()
-    machine.run_here("kill", "-STOP", pid)
+    machine.signal("STOP", pid)
     machine.run_here("docker", "stop", "-t", "1", NODES[1])
     # Longer than the units wait before they start what died.
     machine.run_here("sleep", "8")
@@ -133,7 +133,7 @@ def test_what_docker_stop_stopped_stays_stopped_and_is_followed_when_it_is_start
 def test_an_engine_that_dies_is_waited_for_also_by_what_is_stopped(machine: Machine) -> None:
     machine.run_here("docker", "stop", "-t", "10", NODES[0])
     pid = machine.run_here("systemctl", "show", "--property=MainPID", "--value", "docker").strip()
-    machine.run_here("kill", "-KILL", pid)
+    machine.signal("KILL", pid)
     machine.is_up()
 
     def back() -> bool:
