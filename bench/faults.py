@@ -33,11 +33,13 @@ AFTER_S = 6.0
 
 @dataclass(frozen=True)
 class Run:
-    """One fault under a writing client. moved: another node was the primary afterwards."""
+    """One fault under a writing client. moved: another node was the primary afterwards. own: the
+    client's session went through the Pgpool-II of the node that was the primary."""
 
     gap_s: float
     lost: int
     moved: bool
+    own: bool
 
 
 @contextlib.contextmanager
@@ -72,6 +74,7 @@ def measure(cluster: ChaosCluster, fault: Break, *, absent: bool) -> Run:
     """One run. absent: the standby is away before it begins. Raises AssertionError where the
     cluster does not come back by itself."""
     roles = cluster.heals()
+    before = doors(cluster)
     if absent:
         docker("stop", cluster.container(roles.standby))
     with cluster.client.writing() as writing:
@@ -82,7 +85,18 @@ def measure(cluster: ChaosCluster, fault: Break, *, absent: bool) -> Run:
     assert written is not None
     after = cluster.heals()
     lost = len(cluster.client.lost(written))
-    return Run(written.gap_s, lost, after.primary != roles.primary)
+    own = written.gap_door == before[roles.primary]
+    return Run(written.gap_s, lost, after.primary != roles.primary, own)
+
+
+def doors(cluster: ChaosCluster) -> dict[str, str]:
+    """Each node's address on the frontend network."""
+    network = f"{cluster.name}-frontend"
+    wanted = f'{{{{(index .NetworkSettings.Networks "{network}").IPAddress}}}}'
+    return {
+        node: docker("inspect", "-f", wanted, cluster.container(node)).strip()
+        for node in cluster.names
+    }
 
 
 def row(name: str, runs: Sequence[Run]) -> tuple[str, ...]:
@@ -94,6 +108,7 @@ def row(name: str, runs: Sequence[Run]) -> tuple[str, ...]:
         *(f"{figure:.2f}" for figure in figures),
         f"{moved} of {len(runs)}",
         str(sum(run.lost for run in runs)),
+        " ".join(f"{run.gap_s:.2f}{'*' if run.own else ''}" for run in runs),
     )
 
 
@@ -103,7 +118,8 @@ def main() -> int:
     parser.add_argument("--only", default="", help="faults whose name contains this")
     words = parser.parse_args()
     console = Console()
-    table = Table("fault", "gap: median, s", "min", "max", "another primary", "lost", box=None)
+    heads = ("fault", "gap: median, s", "min", "max", "another primary", "lost", "each run")
+    table = Table(*heads, box=None)
     failed = 0
     with tempfile.TemporaryDirectory() as place:
         cluster = ChaosCluster("bench-faults", 120, Path(place))
@@ -127,6 +143,7 @@ def main() -> int:
         finally:
             cluster.tear_down()
     console.print(table)
+    console.print("*: the client's own Pgpool-II was the one beside the primary.")
     return 1 if failed else 0
 
 

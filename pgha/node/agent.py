@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from pgha.node import courier, paths, pgpool, state, verbs
+from pgha.node import courier, paths, pgpool, process, state, verbs
 from pgha.node.election import (
     LEAVE,
     Action,
@@ -37,6 +37,7 @@ from pgha.node.election import (
 )
 from pgha.node.errors import VerbError
 from pgha.node.link import Link
+from pgha.node.lobby import Lobby
 from pgha.node.messages import Message
 from pgha.node.pulse import Pulse
 from pgha.node.sight import Sight, complaint
@@ -59,18 +60,19 @@ def say(text: str) -> None:
 class Worker:
     """Calls verbs one after another, beside the loop; what became of them comes back in a queue."""
 
-    def __init__(self, name: str, results: queue.Queue[tuple[Do, Result]], wake: int) -> None:
+    def __init__(self, door: bool, results: queue.Queue[tuple[Do, Result]], wake: int) -> None:
         self._orders: queue.Queue[Do] = queue.Queue()
-        self._results, self._wake = results, wake
+        self._door, self._results, self._wake = door, results, wake
+        name = "door" if door else "verbs"
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def do(self, order: Do) -> None:
         self._orders.put(order)
 
     def _run(self) -> None:
-        # Servers that a verb starts are no more urgent than others.
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 0)
+        # A vote and a follower are waited for by everybody; doors are many, and compete with them.
+        if self._door:
+            process.be_calm()
         while True:
             order = self._orders.get()
             self._results.put((order, call(order)))
@@ -108,9 +110,7 @@ class Agent:
         self._results: queue.Queue[tuple[Do, Result]] = queue.Queue()
         self._woken, wake = os.pipe()
         os.set_blocking(self._woken, False)
-        self._workers = {
-            door: Worker("door" if door else "verbs", self._results, wake) for door in (False, True)
-        }
+        self._workers = {door: Worker(door, self._results, wake) for door in (False, True)}
         self._socket = open_socket(node.me.address)
         self._courier = courier.Server(node, key)
         self._select = selectors.DefaultSelector()
@@ -119,7 +119,9 @@ class Agent:
         self._watched: tuple[int | None, int | None] = (None, None)
         self._watch = int(os.environ.get(WATCH_VARIABLE, "-1"))
         self._door: Door | None = LEAVE
+        self._lobby = Lobby(node.pgpool_port, f"{paths.SOCKETS}/.s.PGSQL.{node.pgpool_port}")
         pgpool.still_wanted = self._still_wanted
+        pgpool.open_lobby, pgpool.leave_lobby = self._lobby.open, self._lobby.leave
         self._said: dict[str, str] = {}
         self._told = ""
         self.ending_since: float | None = None
@@ -146,7 +148,11 @@ class Agent:
                 next_tick = now + TICK_S
                 self._act(self._election.tick(now, local))
             self._watch_postmaster()
+            if local.held or local.stopped:
+                self._lobby.leave()
             self._door = self._election.door_wish(time.monotonic(), local)
+            if self._lobby.waiting and self._election.may_enter(time.monotonic(), local):
+                self._lobby.admit()
             self._tell(local)
 
     def _still_wanted(self, primary: str) -> bool:

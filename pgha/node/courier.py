@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import socket
 import threading
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any, cast
 
-from pgha.node import fetch, paths
+from pgha.node import fetch, paths, process
 from pgha.node.errors import Failed, VerbError
 from pgha.node.state import Node
 
@@ -81,8 +80,7 @@ class Server:
         threading.Thread(target=self._accept, name="courier", daemon=True).start()
 
     def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 0)
+        process.be_calm()
         while True:
             try:
                 session, _ = self._socket.accept()

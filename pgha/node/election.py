@@ -783,6 +783,15 @@ class Election:
             return Door(leader.name, leader.beat.up or (leader.name,))
         return LEAVE if leader is None and now - self._boot < self._timeout else None
 
+    def may_enter(self, now: float, local: Local) -> bool:
+        """Whether Pgpool-II runs and leads to a primary that lets clients in."""
+        if not local.door or self.door_work is not None or self._door_to is None:
+            return False
+        if local.leads:
+            return local.serving and local.opened
+        leader = self.leader if self.hears_leader(now, local) else None
+        return leader is not None and leader.beat.serving and leader.beat.opened
+
     def _door_due(self, now: float, local: Local) -> Do | None:
         if not self._ready("door", now):
             return None

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ STEER_S = 10.0
 # For so long after an attachment sleepers are woken: it asks all attached nodes who is primary.
 SETTLE_S = 0.15
 LOCK_S = 5.0
+LEAVE_S = 1.0
 
 _CONFIG = Path(commands.CONFIG_FILE)
 _PASSWD = Path(commands.PASSWD_FILE)
@@ -61,10 +63,19 @@ def start() -> None:
 
 def stop() -> None:
     """End Pgpool-II and every session through it; nothing of it is left."""
+    _stop(_nothing)
+
+
+def close() -> None:
+    """`stop`, and clients wait in the agent's lobby."""
+    _stop(open_lobby)
+
+
+def _stop(when_free: Callable[[], None]) -> None:
     settings: dict[str, str] = {}
     with contextlib.suppress(Failed):  # a node that was never configured has none to stop
         settings = _settings()
-    pgpool_process.stop((settings.get("port", ""), settings.get("pcp_port", "")))
+    pgpool_process.stop((settings.get("port", ""), settings.get("pcp_port", "")), when_free)
 
 
 def _always(primary: str) -> bool:
@@ -74,6 +85,15 @@ def _always(primary: str) -> bool:
 # Whether a primary is still the one to lead to. The agent, which knows, puts its own word here: a
 # primary may fall while Pgpool-II is being led to it, and a standby must not be read through it.
 still_wanted: Callable[[str], bool] = _always
+
+
+def _nothing() -> None:
+    pass
+
+
+# Wait for clients at Pgpool-II's port, and leave it to Pgpool-II: the agent puts its lobby here.
+open_lobby: Callable[[], None] = _nothing
+leave_lobby: Callable[[], None] = _nothing
 
 
 def steer(primary: str, up: Sequence[str]) -> tuple[Backend, ...]:
@@ -141,7 +161,26 @@ def door_user_drop(name: str) -> None:
 def _launch() -> None:
     """Start it; what an earlier one left is cleared away first."""
     stop()
+    _spawn()
+
+
+def _spawn() -> None:
+    """Start it where nobody listens: an agent that was told to keep out of it may be leaving just
+    now, so its port is waited for."""
+    leave_lobby()
+    port = state.read_node().pgpool_port
+    process.holds_within(lambda: _is_free(port), LEAVE_S)
     process.spawn(commands.start().words)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as place:
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            place.bind(("", port))
+        except OSError:
+            return False
+        return True
 
 
 def _restart(primary: int, count: int) -> None:
@@ -150,7 +189,7 @@ def _restart(primary: int, count: int) -> None:
     beside = _STATUS.with_suffix(".new")
     beside.write_text(commands.status_file(primary, count))
     beside.replace(_STATUS)
-    process.spawn(commands.start().words)
+    _spawn()
     _wait_for_answer()
 
 

@@ -6,10 +6,12 @@ import contextlib
 import fcntl
 import os
 import pwd
+import select
 import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -64,7 +66,8 @@ def run(
     dies_with_us: the kernel kills it when we are killed; for those that change the data directory.
     """
     if dies_with_us:
-        words = ("/usr/bin/setpriv", "--pdeathsig", "KILL", "--", *words)
+        tied = ("/usr/bin/setpriv", "--pdeathsig", "KILL", "--")
+        words = (*as_urgent_as_others(), *tied, *words)
     try:
         done = subprocess.run(
             list(words),
@@ -98,20 +101,24 @@ def open_log() -> int:
     return handle
 
 
-def spawn(words: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a server that outlives us, as postgres, its messages in the container's log."""
+def spawn(words: Sequence[str], *, handles: Sequence[int] = ()) -> subprocess.Popen[bytes]:
+    """Start a server that outlives us, as postgres, its messages in the container's log.
+
+    handles: open files that it is to have as well, under the same numbers.
+    """
     log = open_log()
     as_postgres = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
     groups = [pwd.getpwnam("postgres").pw_gid] if as_postgres else None
     try:
         return subprocess.Popen(
-            list(words),
+            [*as_urgent_as_others(), *words],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd="/",
             env=environment(),
             start_new_session=True,
+            pass_fds=handles,
             umask=0o077,
             extra_groups=groups,
             user=as_postgres.get("user"),
@@ -170,6 +177,31 @@ def send(pid: int, number: signal.Signals) -> None:
     """A signal to a process that may be gone already."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
+
+
+def kill(pids: Iterable[int], timeout_s: float) -> None:
+    """End processes at once and wait until they are gone; they may be gone already."""
+    end = time.monotonic() + timeout_s
+    handles: list[int] = []
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            handles.append(os.pidfd_open(pid))
+            os.kill(pid, signal.SIGKILL)
+    for handle in handles:
+        select.select([handle], [], [], max(0.0, end - time.monotonic()))
+        os.close(handle)
+
+
+def be_calm() -> None:
+    """This thread is no more urgent than other processes, whatever it inherited."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 0)
+
+
+def as_urgent_as_others() -> tuple[str, ...]:
+    """What to begin a command with that must not inherit the agent's urgency (nice(1))."""
+    urgency = -os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    return ("/usr/bin/nice", "-n", str(urgency)) if urgency > 0 else ()
 
 
 def holds_within(condition: Callable[[], bool], timeout_s: float, pause_s: float = 0.005) -> bool:

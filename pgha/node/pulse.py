@@ -6,14 +6,12 @@ the process list as well: only an answer proves life.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import socket
 import struct
 import threading
 import time
 
-from pgha.node import paths, postgres
+from pgha.node import paths, postgres, process
 from pgha.node.postgres import SqlFailed
 from pgha.node.state import Node
 
@@ -54,8 +52,7 @@ class Pulse:
         return not self._down and time.monotonic() - self._last < SILENT_S
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 0)
+        process.be_calm()
         while True:
             self._wanted.wait()
             pid = self._pid

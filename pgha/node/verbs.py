@@ -133,7 +133,7 @@ def _confirm(args: Args) -> str:
 def _close(args: Args) -> str:
     from pgha.node import pgpool
 
-    pgpool.stop()
+    pgpool.close()
     return "Pgpool-II is stopped until a primary is heard"
 
 

@@ -33,13 +33,16 @@ def docker(*words: str, stdin: str = "", check: bool = True, timeout_s: float = 
 @dataclass(frozen=True)
 class Written:
     """What a writer saw: numbers that were acknowledged, numbers of which it does not know, and the
-    longest time between two acknowledgements, in seconds."""
+    longest time between two acknowledgements, in seconds. gap_door: the address of the server that
+    was written through when the gap began."""
 
     acknowledged: tuple[int, ...]
     unknown: tuple[int, ...]
     gap_s: float
     gap_at_s: float
+    gap_door: str
     errors: dict[str, int]
+    events: tuple[tuple[float, str], ...]
 
 
 class Client:
@@ -74,7 +77,9 @@ class Client:
             else f"host={hosts} port={self.settings.pgport} target_session_attrs=read-write"
         )
         user = user or self.settings.postgres_user
-        return f"{where} user={user} dbname=postgres connect_timeout=2"
+        # As README recommends: how long a host that is lost keeps its own clients.
+        limits = "connect_timeout=2 keepalives_idle=1 keepalives_interval=1 tcp_user_timeout=2000"
+        return f"{where} user={user} dbname=postgres {limits}"
 
     def psql(self, sql: str, *, door: bool = True, user: str = "", password: str = "") -> str:
         """The rows of a statement, fields separated by `|`; raises AssertionError."""
@@ -142,5 +147,7 @@ class Writing:
             tuple(last["unknown"]),
             last["gap_s"],
             last["gap_at_s"],
+            last["gap_door"],
             last["errors"],
+            tuple((at, what) for at, what in last["events"]),
         )

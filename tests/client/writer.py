@@ -4,7 +4,8 @@
 error, until it is told to end (SIGTERM). A row whose commit was not answered is written again under
 another number, so a number is acknowledged once or never. On standard output a line each second for
 whoever waits, at the end one JSON document: {"acknowledged": [numbers], "unknown": [numbers],
-"gap_s": the longest time between two acknowledgements, "gap_at_s": …, "errors": {sqlstate: count}}.
+"gap_s": the longest time between two acknowledgements, "gap_at_s": …, "gap_door": the server's
+address before it, "errors": {sqlstate: count}, "events": [[seconds since 1970, what], …]}.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class Writer:
         self.acknowledged: list[int] = []
         self.unknown: list[int] = []
         self.errors: collections.Counter[str] = collections.Counter()
+        self.events: collections.deque[tuple[float, str]] = collections.deque(maxlen=200)
         self.gap_s = self.gap_at_s = 0.0
+        self.door = self.gap_door = ""
         self.begun = self.last = time.monotonic()
         self.ends = False
         self.next = 0
@@ -40,13 +43,18 @@ class Writer:
         while not self.ends:
             try:
                 with psycopg.connect(self.conninfo, autocommit=True) as connection:
+                    self._note(f"connected to {connection.info.hostaddr}")
                     connection.execute("SET client_min_messages = warning")
                     if not self.acknowledged:
                         connection.execute(TABLE)
                     self._write(connection)
             except psycopg.Error as error:
                 self.errors[error.sqlstate or type(error).__name__] += 1
+                self._note(str(error))
                 time.sleep(RETRY_S)
+
+    def _note(self, text: str) -> None:
+        self.events.append((round(time.time(), 3), text))
 
     def _end(self, *_: object) -> None:
         self.ends = True
@@ -59,12 +67,14 @@ class Writer:
             except psycopg.Error:
                 self.unknown.append(number)
                 raise
-            self._acknowledge(number)
+            self._acknowledge(number, connection.info.hostaddr)
 
-    def _acknowledge(self, number: int) -> None:
+    def _acknowledge(self, number: int, door: str) -> None:
         now = time.monotonic()
         if self.acknowledged and now - self.last > self.gap_s:
             self.gap_s, self.gap_at_s = now - self.last, now - self.begun
+            self.gap_door = self.door
+        self.door = door
         if not self.acknowledged or int(now) != int(self.last):
             print(f"acknowledged {number}", flush=True)
         self.acknowledged.append(number)
@@ -81,7 +91,9 @@ def main() -> None:
                 "unknown": writer.unknown,
                 "gap_s": writer.gap_s,
                 "gap_at_s": writer.gap_at_s,
+                "gap_door": writer.gap_door,
                 "errors": writer.errors,
+                "events": list(writer.events),
             }
         )
     )

@@ -1,0 +1,127 @@
+"""The lobby: where clients wait while no primary is known, at the port that Pgpool-II left.
+
+A client goes through the addresses of a name in order. Were each living door shut for the moment of
+an election, it would come to the address of the host that died, and wait there for the whole of its
+own `connect_timeout` (2 s at least), long after the doors are open again. So the agent listens in
+the meantime, and hands on who waits as soon as a primary is open: socat(1) carries that session to
+Pgpool-II until it ends. Where no primary appears the connection is ended, and the client goes on to
+the next address: this node may be the one that is cut off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+import time
+from pathlib import Path
+
+from pgha.node import process
+
+# Seconds: for how long it is open, and for how long one client waits (its own limit is 2 at least).
+OPEN_S, WAIT_S = 4.0, 1.8
+LOOK_S, STARTS_S = 0.02, 5.0
+# Each is a process afterwards.
+MOST = 100
+SOCAT = Path("/usr/bin/socat")
+
+
+class Lobby:
+    """Open from `open` to `leave`. Who waits is handed on by `admit`, or let go after WAIT_S."""
+
+    def __init__(self, port: int, door: str) -> None:
+        """port: where clients come. door: Pgpool-II's Unix socket."""
+        self._port, self._door = port, door
+        self._lock = threading.Lock()
+        self._listener: socket.socket | None = None
+        self._closes_at = 0.0
+        self._waiting: dict[socket.socket, float] = {}
+        self._select = selectors.DefaultSelector()
+        self._awake, self._admitted = threading.Event(), threading.Event()
+        threading.Thread(target=self._run, name="lobby", daemon=True).start()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    def open(self) -> None:
+        """Listen, if the port is free; clients are refused as before if it is not."""
+        with self._lock:
+            self._closes_at = time.monotonic() + OPEN_S
+            self._admitted.clear()
+            if self._listener is not None or not SOCAT.exists():
+                return
+            listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            try:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind(("", self._port))
+                listener.listen(MOST)
+            except OSError:
+                listener.close()
+                return
+            listener.setblocking(False)
+            self._listener = listener
+            self._select.register(listener, selectors.EVENT_READ)
+            self._awake.set()
+
+    def leave(self) -> None:
+        """The port is free when this returns; who came in waits on."""
+        with self._lock:
+            self._leave()
+
+    def admit(self) -> None:
+        """Pgpool-II is there, and the primary is open: who waits is handed on (by the thread)."""
+        self._admitted.set()
+
+    def _leave(self) -> None:
+        if self._listener is None:
+            return
+        self._accept(self._listener)  # who is in the queue would be reset
+        self._select.unregister(self._listener)
+        self._listener.close()
+        self._listener = None
+
+    def _run(self) -> None:
+        process.be_calm()
+        while True:
+            self._awake.wait()
+            self._select.select(LOOK_S)
+            if self._listener is None:
+                time.sleep(LOOK_S)  # there was nothing to select
+            with self._lock:
+                self._turn(time.monotonic())
+
+    def _turn(self, now: float) -> None:
+        if self._listener is not None:
+            self._accept(self._listener)
+            if now > self._closes_at:
+                self._leave()
+        for client, since in list(self._waiting.items()):
+            if self._admitted.is_set():
+                self._carry(client)
+            if self._admitted.is_set() or now - since > WAIT_S:
+                del self._waiting[client]
+                client.close()
+        if self._listener is None and not self._waiting:
+            self._awake.clear()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                if len(self._waiting) >= MOST:
+                    client.close()
+                    continue
+                # As Pgpool-II does it: a client's host may die.
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._waiting[client] = time.monotonic()
+
+    def _carry(self, client: socket.socket) -> None:
+        number = client.fileno()
+        # Nobody's child: it outlives the agent.
+        words = ("/usr/bin/setsid", "--fork", str(SOCAT))
+        ends = (f"FD:{number}", f"UNIX-CONNECT:{self._door}")
+        process.spawn((*words, *ends), handles=[number]).wait(timeout=STARTS_S)
