@@ -112,8 +112,8 @@ def steer(primary: str, up: Sequence[str]) -> tuple[Backend, ...]:
         if name not in index:
             raise Refused("unknown-node", f"Pgpool-II's configuration has no node {name}.")
     end, fresh, word = time.monotonic() + STEER_S, True, state.read_assignment()
+    now = _seen()
     while True:
-        now = _seen()
         if _leads_to(now, primary) and _attached(now) == wanted:
             return now
         if _overtaken(word, primary) or not still_wanted(primary):
@@ -125,8 +125,9 @@ def steer(primary: str, up: Sequence[str]) -> tuple[Backend, ...]:
         if fresh and _leads_to(now, primary) and _attached(now) < wanted:
             _attach(index, sorted(wanted - _attached(now)))
             fresh = False  # where that did not do, its main process hangs
+            now = _seen()
         else:
-            _restart(index[primary], len(index))
+            now = _restart(index[primary], len(index))
             fresh = True
 
 
@@ -183,25 +184,30 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def _restart(primary: int, count: int) -> None:
+def _restart(primary: int, count: int) -> tuple[Backend, ...]:
     stop()
     # It reads this when it starts, and asks who is primary only those that are up in it.
     beside = _STATUS.with_suffix(".new")
     beside.write_text(commands.status_file(primary, count))
     beside.replace(_STATUS)
     _spawn()
-    _wait_for_answer()
+    return _wait_for_answer()
 
 
-def _wait_for_answer() -> None:
-    def look() -> tuple[bool | None, str]:
+def _wait_for_answer() -> tuple[Backend, ...]:
+    """What it believes once it answers."""
+    control = Path(commands.RUN_DIR) / f".s.PGSQL.{_pcp_port()}"
+
+    def look() -> tuple[tuple[Backend, ...] | None, str]:
+        # To ask costs more than to look, just when everybody wants the processors.
+        if not control.exists():
+            return None, "it has no control socket"
         try:
-            _backends(PCP_S)
+            return _backends(PCP_S), ""
         except Failed as error:
             return None, error.message
-        return True, ""
 
-    process.wait_until(
+    return process.wait_until(
         look,
         timeout_s=START_S,
         code="pgpool-silent",
@@ -234,7 +240,7 @@ def _control(command: Command, within_s: float) -> str:
 
 def _backends(within_s: float) -> tuple[Backend, ...]:
     settings = _settings()
-    command = commands.node_info(_pcp_user(), int(settings.get("pcp_port", commands.PCP_PORT)))
+    command = commands.node_info(_pcp_user(), _pcp_port())
     try:
         return commands.parse_node_info(_control(command, within_s), commands.names_in(settings))
     except ValueError as error:
@@ -257,7 +263,7 @@ def _attach(index: dict[str, int], names: Sequence[str]) -> None:
     done (4.6 and 4.7: wait_for_failover_to_finish), where 0.03 s would do. SIGUSR2 only wakes a
     client process, so it looks again: the main process sends the same after an online recovery.
     """
-    port = int(_settings().get("pcp_port", commands.PCP_PORT))
+    port = _pcp_port()
     for name in names:
         _control(commands.attach_node(index[name], _pcp_user(), port), PCP_TRIES_S)
     wanted = frozenset(names)
@@ -281,6 +287,10 @@ def _settings() -> dict[str, str]:
         return commands.parse_config(_CONFIG.read_text())
     except OSError as error:
         raise Failed("no-configuration", f"{_CONFIG} cannot be read: {error.strerror}.") from error
+
+
+def _pcp_port() -> int:
+    return int(_settings().get("pcp_port", commands.PCP_PORT))
 
 
 def _pcp_user() -> str:

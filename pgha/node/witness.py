@@ -137,12 +137,16 @@ def _has_begun(node: Node, timeline: int) -> bool:
     return any(commands.is_segment(n) and n.startswith(f"{timeline:08X}") for n in names)
 
 
-def follow(node: Node, primary: upstream.Upstream, voted: wal.End | None) -> str:
+def follow(
+    node: Node, primary: upstream.Upstream, voted: wal.End | None, *, again: bool = False
+) -> str:
     """Receive WAL from a primary and wait until it streams. voted: where our log ended when we
-    voted, if nothing was received since. Raises Failed("not-streaming").
+    voted, if nothing was received since. again: it was told so before, and may be at it.
+
+    Raises Failed("not-streaming").
     """
     source = primary.name
-    if receiver() is not None and streams(node, source):
+    if again and receiver() is not None and streams(node, source):
         return f"receives WAL from {source}"
     stop()
     moved = make_way(node, primary, voted or wal.end_of_witness(node))
