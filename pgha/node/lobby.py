@@ -30,9 +30,9 @@ SOCAT = Path("/usr/bin/socat")
 class Lobby:
     """Open from `open` to `leave`. Who waits is handed on by `admit`, or let go after WAIT_S."""
 
-    def __init__(self, port: int, door: str) -> None:
+    def __init__(self, port: int, door: str, socat: Path = SOCAT) -> None:
         """port: where clients come. door: Pgpool-II's Unix socket."""
-        self._port, self._door = port, door
+        self.port, self._door, self._socat = port, door, socat
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
         self._closes_at = 0.0
@@ -51,12 +51,12 @@ class Lobby:
         with self._lock:
             self._closes_at = time.monotonic() + OPEN_S
             self._admitted.clear()
-            if self._listener is not None or not SOCAT.exists():
+            if self._listener is not None or not self._socat.exists():
                 return
             listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
             try:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.bind(("", self._port))
+                listener.bind(("", self.port))
                 listener.listen(MOST)
             except OSError:
                 listener.close()
@@ -122,6 +122,6 @@ class Lobby:
     def _carry(self, client: socket.socket) -> None:
         number = client.fileno()
         # Nobody's child: it outlives the agent.
-        words = ("/usr/bin/setsid", "--fork", str(SOCAT))
+        words = ("/usr/bin/setsid", "--fork", str(self._socat))
         ends = (f"FD:{number}", f"UNIX-CONNECT:{self._door}")
         process.spawn((*words, *ends), handles=[number]).wait(timeout=STARTS_S)

@@ -76,6 +76,7 @@ def test_every_program_of_a_node_is_found_by_postgres(host: LocalHost, built: st
     programs = (
         "postgres initdb pg_ctl pg_controldata pg_basebackup pg_rewind pg_receivewal pg_waldump"
         " psql pgpool pg_enc pcp_node_info pcp_attach_node pcp_detach_node pgha-node ssh python3"
+        " socat setsid nice"
     )
     path = "PATH=/usr/local/bin:/usr/bin:/bin"
     inside(host, built, f"{path}; for p in {programs}; do command -v $p; done", user="postgres")
