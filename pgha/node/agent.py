@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from pgha.node import courier, paths, pgpool, process, state, verbs
+from pgha.node import courier, paths, pgpool, postgres, process, state, verbs
 from pgha.node.election import (
     LEAVE,
     Action,
@@ -131,10 +131,11 @@ class Agent:
         self._pulse.start()
         self._courier.start()
         say(f"{self._node.node} takes part, as process {os.getpid()}")
-        next_tick = time.monotonic()
+        next_tick = turned = time.monotonic()
         while self.ending_since is None or time.monotonic() - self.ending_since < ENDING_S:
             self._select.select(max(0.0, next_tick - time.monotonic()))
             self._alive()
+            turned = self._have_slept(turned)
             local, why = complaint(lambda: self._sight.look(self.ending_since is not None))
             if local is None:
                 self._once("sight", f"cannot see this node: {why}")
@@ -154,6 +155,18 @@ class Agent:
             if self._lobby.waiting and self._election.may_enter(time.monotonic(), local):
                 self._lobby.admit()
             self._tell(local)
+
+    def _have_slept(self, turned: float) -> float:
+        """Now. Where that is long after the last turn, this node was asleep (`docker pause`, a
+        virtual machine that was halted): a primary is ended before it can answer anybody. It may
+        serve again as soon as a majority knows of no other."""
+        now = time.monotonic()
+        asleep_s = now - turned
+        if asleep_s > self._node.election_timeout_s and postgres.quit_primary():
+            why = f"it was asleep for {asleep_s:.1f} s"
+            text = f"{self._node.node} steps down: {why}"
+            self._act([Say("stepped-down", text, {"why": why})])
+        return now
 
     def _still_wanted(self, primary: str) -> bool:
         """For a steer that is under way, in another thread."""

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pgha.node import archive, paths, process
+from pgha.node import archive, paths, postgres, process
 from pgha.node.agent import WATCH_VARIABLE
 from pgha.node.errors import VerbError
 from pgha.node.report import Assignment, Role
@@ -76,6 +76,11 @@ class Kept:
                 say(f"{self.title} does not start: {error}")
                 self._not_before = now + BACKOFF_S
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended, and was not started again yet."""
+        return self.child is not None and self.child.poll() is not None
+
     def end(self) -> None:
         if self.child is not None and self.child.poll() is None:
             self.child.terminate()
@@ -97,7 +102,7 @@ class Main:
         for end in self.watch:
             os.set_blocking(end, False)
         self.agent = Kept("the agent", self._start_agent)
-        self._agent_alive = time.monotonic()
+        self._agent_alive = self._turned = time.monotonic()
         self._pruned = 0.0
         self._said = ""
         self._read: tuple[tuple[int, ...], Node, Assignment] | None = None
@@ -123,19 +128,28 @@ class Main:
     def _look_after_agent(self, node: Node, assignment: Assignment) -> None:
         """The agent runs; one that is silent for too long is ended, and so is a primary beside it:
         nobody else would end it when it is cut off."""
-        now = time.monotonic()
-        self.agent.tend()
+        now, turned = time.monotonic(), self._turned
+        self._turned = now
+        limit_s, ended = node.election_timeout_s, self.agent.ended
         with contextlib.suppress(BlockingIOError):
             if os.read(self.watch[0], PIPE_BYTES):
-                self._agent_alive = now
-        limit_s = node.election_timeout_s + AGENT_SILENT_S
-        if now - self._agent_alive < limit_s:
+                # The last words of one that has ended may be from before this node was asleep.
+                self._agent_alive = turned if ended else now
+        silent_s = now - self._agent_alive
+        self.agent.tend()
+        if not ended:
+            limit_s += AGENT_SILENT_S  # one that lives knows itself when it was asleep
+        if silent_s < limit_s:
             return
-        say(f"the agent was silent for {now - self._agent_alive:.1f} s")
+        say(f"the agent was silent for {silent_s:.1f} s")
         self._agent_alive = now
+        primary = assignment.role is Role.PRIMARY and not assignment.stopped
+        if primary and node.kind != "witness":
+            # A verb takes its time to begin, in which readers could be shown what is long past.
+            postgres.quit_primary()
         if self.agent.child is not None:
             self.agent.child.kill()
-        if node.kind != "witness" and assignment.role is Role.PRIMARY and not assignment.stopped:
+        if primary and node.kind != "witness":
             self._call("fence", "reason=its agent is silent", "checkpoint_s=0", "kill_after_s=1")
 
     def _start_agent(self) -> subprocess.Popen[bytes]:

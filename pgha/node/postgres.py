@@ -166,6 +166,20 @@ def stop(fast_s: float = FAST_STOP_S) -> str:
     raise Failed("stop", "PostgreSQL does not end.")
 
 
+def quit_primary() -> bool:
+    """Have a running primary shut down immediately, without waiting for it (SIGQUIT: PostgreSQL 17,
+    "Shutting Down the Server"). Whether there was one.
+
+    For a node that was asleep, or whose agent was: another primary may be at work since then, and
+    the next reader would be shown what is no longer true. Nothing quicker can be done.
+    """
+    number = pid()
+    if number is None or in_recovery_by_file():
+        return False
+    process.send(number, signal.SIGQUIT)
+    return True
+
+
 def reload() -> None:
     number = pid()
     if number is not None:

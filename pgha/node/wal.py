@@ -5,6 +5,7 @@ A position is the end of the last complete record on disk: never the last byte t
 
 from __future__ import annotations
 
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,6 @@ from pgha.node.errors import Failed
 from pgha.node.state import Node
 
 SEGMENT_BYTES = 16 * 1024 * 1024
-WALDUMP_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -80,36 +80,71 @@ def end_of_segments(directory: Path, timeline: int) -> int | None:
 
 
 def _last_record_end(files: dict[int, Path], timeline: int, start: int) -> int | None:
-    """The end of the last record that begins at or after `start`; None where there is none.
+    """The end of the last record that begins at or after `start`; None where there is none."""
+    last = _last_record(files, timeline, start)
+    return commands.record_end(last, SEGMENT_BYTES) if last else None
 
-    pg_waldump takes complete names only, so it looks into a directory of links.
+
+# How pg_waldump ends at the end of a log. Everything else that it complains of says nothing about
+# where the log ends.
+_ENDS = re.compile(rb"error in WAL record at|could not find a valid record after")
+
+
+def _last_record(
+    files: dict[int, Path], timeline: int, start: int, limit: int | None = None
+) -> commands.Record | None:
+    """The last record that begins at or after `start` (of so many); None where there is none.
+
+    pg_waldump takes complete names only, so it looks into a directory of links. In it is what the
+    log goes on with: a segment that PostgreSQL or pg_receivewal made beforehand has no header yet,
+    and pg_waldump, which takes the size of segments from the first file that it happens to find,
+    would give up on account of it.
+
+    Raises Failed("wal") where it ends for any other reason than the log's end: a vote, a fence and
+    a comparison must not take that for an end.
     """
     import tempfile  # 8 ms, which a probe of a running node does not pay
 
+    begin = start - start % SEGMENT_BYTES
+    used: dict[int, Path] = {}
+    while begin in files and _has_header(files[begin], begin):
+        used[begin] = files[begin]
+        begin += SEGMENT_BYTES
+    if not used:
+        return None
     kept = b""
     with tempfile.TemporaryDirectory(prefix="pgha-wal-") as links:
-        for begin, file in files.items():
-            if begin >= start - start % SEGMENT_BYTES:
-                (Path(links) / file.name[:24]).symlink_to(file)
+        for file in used.values():
+            (Path(links) / file.name[:24]).symlink_to(file)
         # Where WAL goes on at a segment's beginning, pg_waldump waits five seconds for that file.
         # It gets one with the header of another: the size is right there, the address is not.
-        behind = segment_name(timeline, max(files) + SEGMENT_BYTES, SEGMENT_BYTES)
-        with (
-            (Path(links) / behind).open("wb") as empty,
-            files[start - start % SEGMENT_BYTES].open("rb") as first,
-        ):
-            empty.write(first.read(commands.LONG_HEADER_BYTES))
+        behind = segment_name(timeline, begin, SEGMENT_BYTES)
+        first = next(iter(used.values()))
+        with (Path(links) / behind).open("wb") as empty, first.open("rb") as header:
+            empty.write(header.read(commands.LONG_HEADER_BYTES))
             empty.truncate(SEGMENT_BYTES)
-        words = commands.waldump(postgres.bindir(), links, timeline=timeline, start=start)
+        words = commands.waldump(
+            postgres.bindir(), links, timeline=timeline, start=start, limit=limit
+        )
         with subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=process.environment()
+            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=process.environment()
         ) as dump:
             assert dump.stdout is not None
+            assert dump.stderr is not None
             for line in dump.stdout:
                 if line.startswith(b"rmgr:"):
                     kept = line
-    last = commands.parse_waldump_line(kept.decode("utf-8", "replace"))
-    return commands.record_end(last, SEGMENT_BYTES) if last else None
+            complaint = dump.stderr.read()
+    if dump.returncode != 0 and not _ENDS.search(complaint):
+        said = complaint.decode("utf-8", "replace").strip() or f"status {dump.returncode}"
+        raise Failed("wal", f"pg_waldump cannot read this node's WAL: {said}")
+    return commands.parse_waldump_line(kept.decode("utf-8", "replace"))
+
+
+def _has_header(file: Path, begin: int) -> bool:
+    """Whether a segment was begun: its first page carries the address that it should."""
+    with file.open("rb") as opened:
+        return commands.valid_pages(opened.read(commands.PAGE_BYTES), begin) == 1
 
 
 def end_at_rest(control: commands.ControlData) -> End:
@@ -121,15 +156,8 @@ def end_at_rest(control: commands.ControlData) -> End:
     directory = paths.DATA / "pg_wal"
     history = history_of(directory, control.timeline)
     if control.state == "shut down":
-        words = commands.waldump(
-            postgres.bindir(),
-            str(directory),
-            timeline=control.checkpoint_timeline,
-            start=control.checkpoint_lsn,
-            limit=1,
-        )
-        done = process.run(words, timeout_s=WALDUMP_S)
-        record = commands.parse_waldump_line(done.stdout)
+        files = segments(directory, control.checkpoint_timeline)
+        record = _last_record(files, control.checkpoint_timeline, control.checkpoint_lsn, limit=1)
         if record is not None and record.lsn == control.checkpoint_lsn:
             end = commands.record_end(record, control.segment_bytes)
             return End(control.timeline, end, history)

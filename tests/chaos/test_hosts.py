@@ -61,6 +61,17 @@ def test_the_primary_is_stalled_and_acknowledges_nothing_when_it_goes_on(
         s.writes_go_on(on=s.standby)
 
 
+def test_a_primary_that_wakes_up_without_its_agent_shows_nobody_what_is_past(
+    cluster: ChaosCluster,
+) -> None:
+    with cluster.scenario() as s:
+        s.must_move()
+        with faults.pause(cluster, s.primary):
+            faults.kill_agent(cluster, s.primary).begin()
+            s.writes_go_on(on=s.standby)
+        s.writes_go_on(on=s.standby)
+
+
 @pytest.mark.parametrize("roles", one_scenario("standby", "witness"))
 @pytest.mark.parametrize("how", [faults.kill, *at_night(faults.pause)])
 def test_another_node_is_lost_and_writes_go_on(
