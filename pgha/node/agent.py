@@ -22,13 +22,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pgha.node import courier, paths, pgpool, postgres, process, state, verbs
-from pgha.node.election import (
+from pgha.node.election import Election
+from pgha.node.election_types import (
     LEAVE,
     Action,
     Config,
     Do,
     Door,
-    Election,
     Local,
     Result,
     Say,

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pgha.node import gate, hold, paths, pgpool_process, postgres, process, witness
-from pgha.node.election import Local, Rest, Server
+from pgha.node.election_types import Local, Rest, Server
 from pgha.node.errors import VerbError
 from pgha.node.pulse import Pulse
 from pgha.node.report import Assignment, Role

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from random import Random
 
 from pgha.commands.lsn import is_beginning_of
-from pgha.node.election import Config, Do, Election, Rest, Say, Server, Voter
+from pgha.node.election import Election
+from pgha.node.election_types import Config, Do, Rest, Say, Server, Voter
 from pgha.node.report import Role
 from tests.unit.election import server
 from tests.unit.election.node import Node

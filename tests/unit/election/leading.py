@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from pgha.node.election import Rest, Server
+from pgha.node.election_types import Rest, Server
 from pgha.node.report import Role
 from tests.unit.election import server
 from tests.unit.election.server import timeline_of

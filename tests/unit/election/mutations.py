@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
-from pgha.node.election import Action, Config, Do, Election, Local
+from pgha.node.ballot import Ballot
+from pgha.node.election import Election
+from pgha.node.election_types import Action, Config, Do, Local
+from pgha.node.hearing import Hearing
+from pgha.node.tenure import Tenure
 from tests.unit.election.cluster import Maker
 
 
-class _WithoutFetch(Election):
+class _WithoutFetch(Ballot):
     """What others have beyond our own log is not brought."""
 
     def _win(self, local: Local, out: list[Action]) -> None:
@@ -20,15 +25,17 @@ class _WithoutFetch(Election):
         ]
 
 
-class _MajorityOfOne(Election):
-    def _stand(self, now: float, local: Local, out: list[Action]) -> None:
+class _WinsAlone(Ballot):
+    def stand(self, now: float, local: Local, resumable: bool, out: list[Action]) -> None:
         config, self.config = self.config, _alone(self.config)
         try:
-            super()._stand(now, local, out)
+            super().stand(now, local, resumable, out)
         finally:
             self.config = config
 
-    def _majority(self, local: Local) -> int:
+
+class _MajorityOfOne(Hearing):
+    def majority(self, local: Local) -> int:
         return 1
 
 
@@ -36,29 +43,29 @@ def _alone(config: Config) -> Config:
     return replace(config, voters=tuple(v for v in config.voters if v.name == config.me))
 
 
-class _NeverStepsDown(Election):
+class _NeverStepsDown(Tenure):
     def _must_fence(self, now: float, local: Local) -> str:
         why = super()._must_fence(now, local)
         return "" if why == "no majority heard" else why
 
 
-class _NoPreVote(Election):
+class _NoPreVote(Ballot):
     """It stands at once, whatever the others hear."""
 
-    def _stand(self, now: float, local: Local, out: list[Action]) -> None:
-        super()._stand(now, local, out)
+    def stand(self, now: float, local: Local, resumable: bool, out: list[Action]) -> None:
+        super().stand(now, local, resumable, out)
         if self._phase.value == "asking":
             self._yes |= set(self.config.names)
-            super()._stand(now, local, out)
+            super().stand(now, local, resumable, out)
 
 
-class _ResumesAlone(Election):
+class _ResumesAlone(Tenure):
     """It serves its term again without anybody's word."""
 
-    def _due_to_resume(self, now: float, local: Local) -> Do | None:
-        for peer in self._peers.values():
+    def due_to_resume(self, now: float, local: Local) -> Do | None:
+        for peer in self._hearing.peers.values():
             peer.acked_at = now
-        return super()._due_to_resume(now, local)
+        return super().due_to_resume(now, local)
 
 
 # What breaks, by the words of `rules`.
@@ -70,9 +77,9 @@ IN_VERBS = {
     "the gate opens before the first commit": "opens what only",
 }
 IN_CORE: dict[str, Maker] = {
-    "no fetch from the witness": _WithoutFetch,
-    "a majority of one": _MajorityOfOne,
-    "resume without a majority": _ResumesAlone,
+    "no fetch from the witness": partial(Election, ballot=_WithoutFetch),
+    "a majority of one": partial(Election, ballot=_WinsAlone, hearing=_MajorityOfOne),
+    "resume without a majority": partial(Election, tenure=_ResumesAlone),
 }
-NEVER_STEPS_DOWN: Maker = _NeverStepsDown
-WITHOUT_PREVOTE: Maker = _NoPreVote
+NEVER_STEPS_DOWN: Maker = partial(Election, tenure=_NeverStepsDown)
+WITHOUT_PREVOTE: Maker = partial(Election, ballot=_NoPreVote)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
-from pgha.node.election import Config, Do, Election, Local, Rest, Result, Say, Send, Server
+from pgha.node.election import Election
+from pgha.node.election_types import Config, Do, Local, Rest, Result, Say, Send, Server
 from pgha.node.messages import Message
 from pgha.node.report import Role
 from tests.unit.election import leading, server

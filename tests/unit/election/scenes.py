@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
-from pgha.node.election import Election, Server
+from pgha.node.election import Election
+from pgha.node.election_types import Server
 from pgha.node.report import Role
 from tests.unit.election.cluster import Cluster, Maker, Shape
 from tests.unit.election.node import Node

@@ -8,7 +8,8 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from random import Random
 
-from pgha.node.election import Election, Server
+from pgha.node.election import Election
+from pgha.node.election_types import Server
 from tests.unit.election import leading, server, verbs
 from tests.unit.election.cluster import SHAPES, Cluster, Maker, Shape
 from tests.unit.election.node import Node

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pgha.node.election import Rest, Server
+from pgha.node.election_types import Rest, Server
 from tests.unit.election.rules import Entry
 
 if TYPE_CHECKING:

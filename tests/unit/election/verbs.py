@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pgha.commands.lsn import is_beginning_of
-from pgha.node.election import Rest, Server
+from pgha.node.election_types import Rest, Server
 from pgha.node.report import Role
 from tests.unit.election import server
 from tests.unit.election.rules import Entry
