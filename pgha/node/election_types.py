@@ -28,6 +28,9 @@ RETRY_S, RETRY_MAX_S = 0.1, 1.0
 FORGET_S = 30.0
 BACKOFF_S, BACKOFF_MAX_S = 1.0, 60.0
 FOLLOW_S = 2.0
+# A follower that takes no WAL for so long is told again. Longer than PostgreSQL's own tries
+# (wal_retrieve_retry_interval) and its timeouts.
+DRY_S = 10.0
 KILL_AFTER_S = 2.0
 
 
@@ -89,8 +92,8 @@ class Local:
 
     timeline: of the data. opened: a majority holds a commit of this term (the gate is open). up:
     whom every Pgpool-II should have attached, while it leads. door: Pgpool-II runs. cut: its stream
-    of WAL was closed. held: an operator's command is at work. idle: not initialised. fit: its disk
-    has room to be a primary's.
+    of WAL was closed. streams: it takes WAL from its upstream. held: an operator's command is at
+    work. idle: not initialised. fit: its disk has room to be a primary's.
     """
 
     term: int = 0
@@ -108,6 +111,7 @@ class Local:
     up: tuple[str, ...] = ()
     door: bool = False
     cut: bool = False
+    streams: bool = True
     held: bool = False
     idle: bool = False
     fit: bool = True

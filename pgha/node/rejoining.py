@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from pgha.node.election_types import FOLLOW_S, Action, Config, Do, Local, Rest, Result, Say, Server
+from pgha.node.election_types import (
+    DRY_S,
+    FOLLOW_S,
+    Action,
+    Config,
+    Do,
+    Local,
+    Rest,
+    Result,
+    Say,
+    Server,
+)
 from pgha.node.hearing import Hearing
 from pgha.node.pauses import Pauses
 from pgha.node.report import Role
@@ -22,6 +33,7 @@ class Rejoining:
         self._rewind_from: tuple[str, int] | None = None
         self._rewound_to: tuple[str, int] | None = None
         self._stuck: tuple[str, int] | None = None
+        self._dry_since: float | None = None
 
     def start_over(self) -> None:
         """Things are different now: what failed may go well."""
@@ -40,8 +52,14 @@ class Rejoining:
         leader = self._hearing.leader
         if leader is None or not self._hearing.hears_leader(now, local):
             return self._due_to_tend(now, local)
-        if local.follows(leader.name, leader.term) and not self._astray(local):
-            return self._due_to_tend(now, local)
+        astray = self._astray(local)
+        if astray and self._pauses.in_vain("tend"):
+            self._trouble.why = ENDS
+        if local.follows(leader.name, leader.term) and not astray:
+            dry = leader.beat.serving and self._is_dry(now, local)
+            if not dry or not self._pauses.ready("follow", now):
+                return self._due_to_tend(now, local)
+            self._dry_since = None
         if not leader.beat.serving:
             return None
         target = (leader.name, leader.term)
@@ -71,11 +89,18 @@ class Rejoining:
         signal_gone = local.role is Role.STANDBY and local.rest is Rest.PRIMARY
         return signal_gone or self._pauses.in_vain("tend")
 
+    def _is_dry(self, now: float, local: Local) -> bool:
+        """Whether it runs as a follower and gets no WAL: its log may be apart from the primary's
+        in a way that was not seen, and `follow` looks again."""
+        if local.server is Server.NONE or local.streams:
+            self._dry_since = None
+            return False
+        self._dry_since = now if self._dry_since is None else self._dry_since
+        return now - self._dry_since > DRY_S
+
     def _due_to_tend(self, now: float, local: Local) -> Do | None:
         if local.server is not Server.NONE or not self._pauses.ready("tend", now):
             return None
-        if self._hearing.hears_leader(now, local) and self._pauses.in_vain("tend"):
-            self._trouble.why = ENDS
         standby = local.role is Role.STANDBY and local.rest is Rest.STANDBY
         if standby or (local.role is Role.WITNESS and local.upstream is not None):
             return Do("tend", {}, "what should run does not")

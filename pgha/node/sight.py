@@ -58,6 +58,7 @@ class Sight:
             opened=gate.is_open(),
             up=self._pulse.streaming,
             cut=self._cut(told, server),
+            streams=told.upstream is None or self._stream[0] != 0,
             door=pgpool_process.main() is not None,
             held=ending or hold.held(),
             idle=self._idle(told),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pgha.commands.lsn import show_lsn
+from pgha.commands.lsn import parse_lsn, show_lsn
 from tests.integration.containers import PASSWORD, Nodes, eventually, never, run
 from tests.integration.image import IMAGE, PREFIX
 
@@ -170,6 +170,30 @@ def test_a_session_that_waits_for_the_quorum_gets_no_success_from_a_fence(cluste
     assert client.returncode != 0, fenced.document
     assert "INSERT" not in out, err
     assert fenced.report["postgres"]["running"] is False
+
+
+def test_segments_that_were_made_beforehand_do_not_hide_where_the_log_ends(
+    cluster: Nodes,
+) -> None:
+    cluster.sql("a", "INSERT INTO t SELECT generate_series(1, 1000);")
+    written = parse_lsn(cluster.sql("a", "SELECT pg_current_wal_flush_lsn();"))
+    # PostgreSQL makes them ahead, pg_receivewal begins each one so: the right size, nothing in it.
+    for name, suffix in (("a", ""), ("w", ".partial")):
+        where = (
+            "/var/lib/pgha/volume/pgdata/pg_wal" if name == "a" else "/var/lib/postgresql/archive"
+        )
+        cluster.sh(
+            name,
+            f"for i in 20 21 22 23 24 25 26 27 28 29 2A 2B 2C 2D 2E 2F; do"
+            f" truncate -s 16M {where}/0000000100000000000000$i{suffix}; done",
+        )
+    cluster.docker("kill", "a")
+    assert cluster.vote("w", "b", 2).exit == 0
+    assert position(cluster, "w") >= written
+    cluster.docker("start", "a")
+    eventually(lambda: cluster.verb("a", "probe").report["main_running"])
+    cluster.done("a", "fence", reason="killed")
+    assert position(cluster, "a") >= written
 
 
 def test_verbs_that_were_killed_are_finished_or_done_again(cluster: Nodes) -> None:

@@ -105,7 +105,10 @@ def test_a_version_that_no_debian_has_is_refused_and_the_variables_are_named() -
 def test_the_dockerfile_starts_from_the_base_and_installs_that_version() -> None:
     build = build_inputs(replace(Variables(), postgres_version=18), NODE)
     assert "FROM pgha-base:forky\n" in build.dockerfile
-    assert " postgresql-18 pgpool2 openssh-server openssh-client tini python3;" in build.dockerfile
+    assert (
+        " postgresql-18 pgpool2 openssh-server openssh-client tini python3 socat;"
+        in build.dockerfile
+    )
     assert "{{" not in build.dockerfile
 
 

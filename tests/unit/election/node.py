@@ -204,6 +204,7 @@ class Node:
             opened=self.gate,
             up=tuple(name for name, c in self.connections.items() if c.alive),
             door=self.door,
+            streams=word.upstream is None or self.connection is not None,
             held=self.held,
             fit=self.fit,
         )
