@@ -249,6 +249,9 @@ def _promote(node: Node, *, barrier: bool) -> int:
         "SELECT pg_reload_conf();\n"
         + ("CHECKPOINT;\n" if barrier else "")
         + slots_sql(node)
+        # Who reads here since it was a standby would see what no majority has yet.
+        + "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid();\n"
         + "SELECT pg_promote(wait => false);\n"
         f"DO $$ BEGIN FOR i IN 1..{rounds} LOOP EXIT WHEN NOT pg_is_in_recovery();"
         " PERFORM pg_sleep(0.005); END LOOP; END $$;\n"
