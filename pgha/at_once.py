@@ -43,4 +43,9 @@ def at_once(jobs: Mapping[K, Callable[[], T]], *, timeout_s: float) -> dict[K, T
             raise answer
         answers[key] = answer
     late = f"did not answer within {timeout_s:g} s."
-    return {key: answers[key] if key in answers else Unreachable(f"{key} {late}") for key in jobs}
+
+    def unreachable(key: K) -> Unreachable:
+        # Of a key with several parts, the last one is the name.
+        return Unreachable(f"{key[-1] if isinstance(key, tuple) else key} {late}")
+
+    return {key: answers[key] if key in answers else unreachable(key) for key in jobs}

@@ -70,22 +70,26 @@ def pause(cluster: ChaosCluster, node: str) -> Fault:
     """A host is stalled: its kernel still takes connections, no process of it runs."""
     name = cluster.container(node)
 
-    def thaw() -> None:
+    def set_frozen(frozen: bool) -> None:
         number = docker("ps", "--no-trunc", "-q", "--filter", f"name=^/?{name}$").strip()
-        for kind, word in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+        words = {"freezer.state": "FROZEN" if frozen else "THAWED", "cgroup.freeze": str(+frozen)}
+        for kind, word in words.items():
             for file in Path("/sys/fs/cgroup").glob(f"**/*{number}*/{kind}"):
                 with contextlib.suppress(OSError):
                     file.write_text(word)
 
     def undo() -> None:
         # An `exec` that begins at the same moment is frozen half-way, and the engine (20.10) then
-        # answers nothing more about this container, not even this.
+        # answers nothing more about this container, not even this. Once that is through, it wants
+        # to find the container as it left it.
         words = ("docker", "unpause", name)
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(words, capture_output=True, check=True, timeout=UNPAUSE_S)
             return
-        thaw()
-        docker("unpause", name, check=False)
+        set_frozen(False)
+        docker("inspect", name)
+        set_frozen(True)
+        docker("unpause", name)
 
     return Fault("pause container", (node,), lambda: _ignore(docker("pause", name)), undo)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pgha.waiting import wait_until
 from tests.client.client import docker
 from tests.integration.real_cluster import RealCluster
 
@@ -40,8 +41,16 @@ def megabytes(cluster: RealCluster, node: str, directory: str) -> int:
     return int(docker(*words).split()[0])
 
 
-def problem(cluster: RealCluster, node: str) -> dict[str, str]:
-    return next(p for p in cluster.status()["problems"] if p["node"] == node)
+def told(cluster: RealCluster, code: str) -> str:
+    """The command that `status` names for a problem, once it has that problem."""
+    found: list[str] = []
+
+    def there() -> bool:
+        found[:] = [p["remedy"] for p in cluster.status()["problems"] if p["code"] == code]
+        return bool(found)
+
+    wait_until(there, timeout_s=30.0, what=f"status tells of {code}")
+    return found[0]
 
 
 def test_a_standby_that_was_away_for_too_long_is_told_of_a_new_copy(cluster: RealCluster) -> None:
@@ -53,9 +62,8 @@ def test_a_standby_that_was_away_for_too_long_is_told_of_a_new_copy(cluster: Rea
     )
     assert int(kept) <= KEPT_MB // SEGMENT_MB + 1
     docker("start", cluster.container("node-1"))
-    cluster.becomes("degraded")
-    said = problem(cluster, "node-1")
-    assert said["remedy"].startswith("inv recovery --node node-1 --force"), said
+    remedy = told(cluster, "slot-lost")
+    assert remedy.startswith("inv recovery --node node-1 --force"), remedy
     cluster.inv("recovery", "--node", "node-1", "--force", "--yes")
     cluster.becomes("healthy")
 
