@@ -9,15 +9,16 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.chaos.watch import until
 from tests.chaos.world import ChaosCluster
 from tests.client.client import docker
 
-UNPAUSE_S = 10.0
+EXEC_S = 3.0
 
 
 @dataclass
@@ -70,28 +71,20 @@ def pause(cluster: ChaosCluster, node: str) -> Fault:
     """A host is stalled: its kernel still takes connections, no process of it runs."""
     name = cluster.container(node)
 
-    def set_frozen(frozen: bool) -> None:
-        number = docker("ps", "--no-trunc", "-q", "--filter", f"name=^/?{name}$").strip()
-        words = {"freezer.state": "FROZEN" if frozen else "THAWED", "cgroup.freeze": str(+frozen)}
-        for kind, word in words.items():
-            for file in Path("/sys/fs/cgroup").glob(f"**/*{number}*/{kind}"):
-                with contextlib.suppress(OSError):
-                    file.write_text(word)
+    def do() -> None:
+        # A probe's `exec` that begins at the same moment is frozen half-way, and the engine (20.10)
+        # never answers again about this container.
+        until(lambda: _age_s(name) > EXEC_S, timeout_s=30.0, what=f"{name} is up for a while")
+        docker("pause", name)
 
-    def undo() -> None:
-        # An `exec` that begins at the same moment is frozen half-way, and the engine (20.10) then
-        # answers nothing more about this container, not even this. Once that is through, it wants
-        # to find the container as it left it.
-        words = ("docker", "unpause", name)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run(words, capture_output=True, check=True, timeout=UNPAUSE_S)
-            return
-        set_frozen(False)
-        docker("inspect", name)
-        set_frozen(True)
-        docker("unpause", name)
+    return Fault("pause container", (node,), do, lambda: _ignore(docker("unpause", name)))
 
-    return Fault("pause container", (node,), lambda: _ignore(docker("pause", name)), undo)
+
+def _age_s(container: str) -> float:
+    """For how long it is up, in seconds."""
+    since = docker("inspect", "-f", "{{.State.StartedAt}}", container).strip()
+    began = datetime.fromisoformat(since[:26].rstrip("Z") + "+00:00")
+    return (datetime.now(UTC) - began).total_seconds()
 
 
 def restart(cluster: ChaosCluster, node: str) -> Fault:
