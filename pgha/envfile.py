@@ -72,6 +72,20 @@ def interpolate(value: str, known: Mapping[str, str]) -> str:
     return "".join(atom.resolve(known) for atom in atoms)
 
 
+def escaped(value: str) -> str:
+    """The value as `interpolate` gives it back: what looks like `${NAME}` in it is none."""
+    # python-dotenv has no escape. A name of nothing is never set, so its default stands: a `$`.
+    return value.replace("${", "${:-$}{")
+
+
+def written(value: str) -> str:
+    """How a value of one line stands in a file, so that `read` and `interpolate` give it back."""
+    text = escaped(value)
+    if re.fullmatch(r"[A-Za-z0-9_./:@%+,=-]*", text):
+        return text
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def example(heading: str, values: Mapping[str, str], variables: Iterable[Variable]) -> str:
     """A file with every variable and its explanation; set to `values`, else a comment.
 

@@ -34,6 +34,7 @@ __all__ = [
     "SynchronousMode",
     "Variable",
     "find",
+    "judged",
     "load",
     "parse",
 ]
@@ -48,6 +49,19 @@ def parse(text: str, *, source: str, environ: Mapping[str, str]) -> Settings:
     source: the file's name, as errors show it. Raises Usage with every mistake in its details.
     """
     assignments, bad = read(text.removeprefix("\ufeff"))
+    settings, mistakes = judged(assignments, bad, environ)
+    if mistakes:
+        raise usage(mistakes, source)
+    return settings
+
+
+def judged(
+    assignments: tuple[Assignment, ...], bad: tuple[BadLine, ...], environ: Mapping[str, str]
+) -> tuple[Settings, list[Mistake]]:
+    """The settings that a file's assignments make, and every mistake in them.
+
+    Where there is a mistake, the settings hold a default in its place, and are not to be used.
+    """
     given, mistakes = _given(assignments, environ)
     mistakes += _misread(bad, assignments, environ)
     mask = Mask(given)
@@ -70,9 +84,7 @@ def parse(text: str, *, source: str, environ: Mapping[str, str]) -> Settings:
         if not wrong.intersection(clash.names):
             sentence = f"{' and '.join(map(mask.shown, clash.names))}: {clash.expected}"
             mistakes.append(Mistake(blamed(given[each].line for each in clash.names), sentence))
-    if mistakes:
-        raise usage(mistakes, source)
-    return settings
+    return settings, mistakes
 
 
 def _value(variable: Variable, text: str | None) -> tuple[object | None, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from invoke.collection import Collection
 
 from pgha.tasks.history import history
+from pgha.tasks.import_env import import_env
 from pgha.tasks.lifecycle import build, init, start, stop
 from pgha.tasks.parsing import mind_our_contexts
 from pgha.tasks.roles import failback, failover, recovery
@@ -30,6 +31,7 @@ namespace = Collection(
     failback,
     recovery,
     units,
+    import_env,
     Collection("user", create, delete, password),
 )
 

@@ -15,7 +15,7 @@ PROGRAMS = ("inv", "invoke", "fab", "pgha")
 # with a full stop: that is the sentence's.
 _OURS = re.compile(
     r"\binv (?P<task>build|init|start|stop|status|history|failover|failback|recovery|units|"
-    r"user\.[a-z]+)\b"
+    r"import-env|user\.[a-z]+)\b"
     r"(?P<flags>( (--to|--node|--password-file|--env|-e)[ =][\w./@:-]*[\w@-]| --?[a-z-]+[a-z])*"
     r"( -[a-z]\b)*)"
 )
@@ -81,13 +81,13 @@ class Invocation:
     def again(self, *more: str) -> str:
         """This same command as it is typed, with `more` flags; a password is never part of it."""
         words = [self.program, self.called_as or self.task]
-        name = self.flags.get("name")
-        if isinstance(name, str):
-            words.append(name)
-        for flag in ("to", "node", "password_file"):
+        words += [v for v in map(self.flags.get, ("name", "file")) if isinstance(v, str)]
+        for flag in ("to", "node", "password_file", "into"):
             value = self.flags.get(flag)
             if isinstance(value, str):
                 words += [f"--{flag.replace('_', '-')}", value]
+        if self.flags.get("single"):
+            words.append("--single")
         if self.flags.get("force"):
             words.append("-f")
         if self.env is not None:

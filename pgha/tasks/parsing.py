@@ -27,7 +27,18 @@ if TYPE_CHECKING:
 FOREIGN = ("config", "collection", "search-root")
 
 # Flags of ours that some type before the command's name.
-BEHIND = ("-e", "--env", "-f", "--force", "--yes", "--json", "--dry-run", "--to", "--node")
+BEHIND = (
+    "-e",
+    "--env",
+    "-f",
+    "--force",
+    "--yes",
+    "--json",
+    "--dry-run",
+    "--to",
+    "--node",
+    "--into",
+)
 
 
 class ClusterArgument(Argument):
@@ -135,6 +146,9 @@ def _as_usage(error: ParseError) -> ParseError:
     if context is not None and context.name:
         if task_of(context).startswith("user."):
             sentence = _without_words(context)
+        elif context.missing_positional_args:
+            missing = ", ".join(str(each.name).upper() for each in context.missing_positional_args)
+            sentence = f"{context.name} needs {missing}."
         return _usage(sentence, f"{program} --help {context.name}", context)
     first = sys.argv[1].split("=")[0] if len(sys.argv) > 1 else ""
     if first in BEHIND:
@@ -181,7 +195,7 @@ def _check(result: invoke_parser.ParseResult) -> None:
 
 def _check_environments(ours: list[ParserContext]) -> None:
     default = os.environ.get("PGHA_ENV") or "default"
-    chosen = [(context.name, context.args["env"].value) for context in ours]
+    chosen = [(each.name, each.args["env"].value) for each in ours if "env" in each.args]
     if all(env is None for _, env in chosen) or all(env is not None for _, env in chosen):
         return
     if len({env or default for _, env in chosen}) == 1:

@@ -144,7 +144,8 @@ def _mind_the_caller(context: object, invocation: Invocation) -> None:
             "it does not run once for each host of -H.",
             next=invocation.again(),
         )
-    if invocation.env is None and _run_config(context).get("echo"):
+    takes_env = "env" in invocation.flags
+    if takes_env and invocation.env is None and _run_config(context).get("echo"):
         raise Usage(
             "No environment was given, and Invoke's echo is on: that is what `-e` means before the "
             "command's name. Ours goes behind it.",

@@ -61,6 +61,12 @@ def misused(what: str, line: str, says: str, *, stdin: str = "") -> Case:
     return Case(what, words, 2, says, environ={"DOCKER_HOST": NOBODY}, stdin=stdin)
 
 
+def unimported(what: str, line: str, says: str) -> Case:
+    """Not to be imported; it has no -e."""
+    environ = {"DOCKER_HOST": NOBODY}
+    return Case(f"to import: {what}", tuple(line.split()), 2, says, environ=environ, env="")
+
+
 CONFIGURATION = (
     wrong("a port that is no number", "PGPORT=abc: a port from 1 to 65535", PGPORT="abc"),
     wrong("a port of nothing", "PGPORT=: a port", PGPORT=""),
@@ -267,6 +273,15 @@ USAGE = (
     ),
     misused("a user called public", "user.create public pw", "reserves the name public"),
     misused("an Invoke flag behind the command", "start --collection x", "takes no --collection"),
+    unimported("no file", "import-env", "import-env needs FILE."),
+    unimported("a file that there is not", "import-env /nosuch", "/nosuch cannot be read: No such"),
+    unimported("a directory", "import-env /tmp", "Is a directory"),
+    unimported("a file that is no text", "import-env /bin/true", "no text in UTF-8"),
+    unimported("a file without end", "import-env /dev/zero", "too large"),
+    unimported("a flag", "import-env --help", "would be a flag"),
+    unimported("a program", "import-env bin/demo", "one NAME=value was expected"),
+    unimported("a path to write to", "import-env env/ha.env --into ../x", "--into takes the NAME"),
+    unimported("an environment", "import-env env/ha.env -e prod", "No idea what 'prod' is"),
 )
 
 

@@ -150,7 +150,7 @@ def test_a_mentioned_command_exists_with_its_flags(command: str) -> None:
 def test_a_flag_in_a_command_s_row_is_that_command_s() -> None:
     rows = 0
     for document, code, line in spans():
-        row = re.match(r"\| `inv ([\w.]+)", line)
+        row = re.match(r"\| `inv ([\w.-]+)", line)
         if row is None or not re.match(r"--?[a-z]", code):
             continue
         rows += 1

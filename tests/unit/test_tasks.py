@@ -24,6 +24,7 @@ NAMES = (
     "failback",
     "failover",
     "history",
+    "import-env",
     "init",
     "recovery",
     "start",
@@ -34,7 +35,7 @@ NAMES = (
     "user.delete",
     "user.password",
 )
-CHANGING = tuple(name for name in NAMES if name not in ("status", "history"))
+CHANGING = tuple(name for name in NAMES if name not in ("status", "history", "import-env"))
 
 
 def flags_of(name: str) -> set[str]:
@@ -76,6 +77,11 @@ def test_history_has_neither_a_dry_run_nor_yes() -> None:
     assert flags_of("history") == {"-e", "--env", "--json"}
 
 
+def test_import_env_asks_no_cluster() -> None:
+    ours = {"--file", "--into", "--single", "-f", "--force", "--dry-run", "--yes", "--json"}
+    assert flags_of("import-env") == ours
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_no_short_flags_but_e_and_f(name: str) -> None:
     assert {f for f in flags_of(name) if not f.startswith("--")} <= {"-e", "-f"}
@@ -111,6 +117,11 @@ def test_a_wrong_flag_is_wrong_usage_with_the_help_to_type() -> None:
     assert isinstance(wrong.value, ParseError)
     assert isinstance(wrong.value, Exit)
     assert (wrong.value.code, wrong.value.next) == (2, "inv --help failover")
+
+
+def test_a_file_that_is_missing_is_wrong_usage() -> None:
+    with pytest.raises(WrongUsage, match=r"import-env needs FILE\."):
+        parse("import-env", "--dry-run")
 
 
 def test_a_parse_error_of_user_commands_repeats_no_word_that_may_be_a_password() -> None:
@@ -161,6 +172,7 @@ def test_a_short_flag_that_a_command_lacks_does_not_read_a_configuration_of_invo
         ("init", "status"),
         ("init", "-e", "a", "status", "-e", "b"),
         ("init", "-e", "default", "status"),
+        ("import-env", "etc/env.sh", "init", "-e", "prod"),
     ],
 )
 def test_two_commands_with_their_environments_are_fine(
