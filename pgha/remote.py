@@ -1,15 +1,16 @@
 """Runs commands, on hosts and in containers: the one place that touches Fabric.
 
-Fabric reads the SSH configuration, opens connections and goes through gateways. What it lacks is
-added here: host keys are checked, everything has a deadline, and a command costs 3 ms and not 47
-(see `_transport`). Its runner is not used: it adds 9 ms to each command, and knows no deadline for
-opening a channel.
+Fabric opens connections and goes through gateways; which ones, `machines` has found out. What it
+lacks is added here: host keys are checked, everything has a deadline, and a command costs 3 ms and
+not 47 (see `_transport`). Its runner is not used: it adds 9 ms to each command, and knows no
+deadline for opening a channel.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import io
 import logging
 import socket
@@ -21,11 +22,14 @@ from pgha.channels import SshChannel, part
 from pgha.commands.base import Command
 from pgha.container_keys import ContainerKeys, KeyCache, cache_directory
 from pgha.containers import Container, Door, NotRunning
+from pgha.dials import Dial, WrongKey, belief, explained, known_keys, prefer_known
 from pgha.errors import Unreachable
 from pgha.hosts import Channel, Host, LostWire, Observer, Result, Session, Wire, unobserved
+from pgha.known_hosts import Known
 from pgha.local_host import LocalHost
-from pgha.machines import Machine, machine_of
+from pgha.machines import Machine, machine_of, way_to
 from pgha.processes import GRACE_S
+from pgha.proxying import proxied
 from pgha.ssh_host import SshHost
 from pgha.waiting import Deadline
 
@@ -181,46 +185,29 @@ def _dial_host(machine: Machine, deadline: Deadline) -> _Wire:
     """Connect to a host. Raises Unreachable, with what to look at."""
     _load()
     import fabric  # type: ignore[import-untyped]
+    import paramiko
 
+    from pgha.sign_on import SignOn
+
+    way = way_to(machine, Deadline(min(deadline.left_s, machine.connect_timeout_s)))
+    # A slow `Match exec` takes nothing from the server's time to answer.
     limit = Deadline(min(deadline.left_s, machine.connect_timeout_s))
-    configuration = _configuration(machine)
-    # Lazy: no other file may say anything about our connections.
-    connection = fabric.Connection(
-        machine.name, config=fabric.Config(lazy=True, ssh_config=configuration)
-    )
-    hops = [connection]
-    while isinstance(hops[-1].gateway, fabric.Connection):
-        hops.append(hops[-1].gateway)
-    for hop in hops:
-        _trust(hop, machine)
-        only = hop.ssh_config.get("identitiesonly", "no") == "yes"
-        _prepare(hop, _transport, limit, {"allow_agent": not only, "look_for_keys": not only})
-    return _open(machine.name, hops, limit, machine)
-
-
-def _configuration(machine: Machine) -> paramiko.SSHConfig:
-    """The user's SSH configuration; an empty one where there is no such file."""
-    import paramiko
-
-    try:
-        return paramiko.SSHConfig.from_path(str(machine.ssh_config))
-    except FileNotFoundError:
-        return paramiko.SSHConfig()
-    except (paramiko.SSHException, OSError, UnicodeDecodeError) as error:
-        raise Unreachable(f"{machine.ssh_config} cannot be read: {error}.") from None
-
-
-def _trust(hop: Any, machine: Machine) -> None:
-    """Accept the keys that the user, or the whole system, knows."""
-    import paramiko
-
-    for file in ("/etc/ssh/ssh_known_hosts", str(machine.known_hosts)):
-        try:
-            hop.client.load_system_host_keys(file)
-        except FileNotFoundError:
-            continue
-        except (paramiko.SSHException, paramiko.hostkeys.InvalidHostKey, OSError) as error:
-            raise Unreachable(f"{file} cannot be read: {error}.") from None
+    # Lazy, and an empty SSH configuration: nothing else may say anything about our connections.
+    config = fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig())
+    gateway, dials = None, list[Dial]()
+    for hop in reversed(way.hops):
+        connection = fabric.Connection(
+            hop.address, user=hop.user, port=hop.port, gateway=gateway, config=config
+        )
+        dial = Dial(connection.client, hop.address, hop.port, hop.user, hop)
+        known = known_keys(hop)
+        factory = functools.partial(_host_transport, known)
+        _prepare(connection, dial, known, factory, limit, {"auth_strategy": SignOn(hop, limit)})
+        if hop.proxy:
+            connection.connect_kwargs["sock"] = proxied(hop.proxy)
+        dials.insert(0, dial)
+        gateway = connection
+    return _open(machine.name, gateway, dials, limit, way.look.quoted)
 
 
 def _dial_container(host: Host, door: Door, deadline: Deadline) -> Wire:
@@ -245,8 +232,9 @@ def _dial_container(host: Host, door: Door, deadline: Deadline) -> Wire:
         config=fabric.Config(lazy=True, ssh_config=paramiko.SSHConfig()),
     )
     connection.client.get_host_keys().add(f"[127.0.0.1]:{door.port}", "ssh-ed25519", host_key)
-    _prepare(connection, _container_transport, deadline, how)
-    return _open(door.container, [connection], deadline, None)
+    dial = Dial(connection.client, "127.0.0.1", door.port, door.user)
+    _prepare(connection, dial, (), _container_transport, deadline, how)
+    return _open(door.container, connection, [dial], deadline, "")
 
 
 def _keys(container: str, keys: ContainerKeys) -> tuple[paramiko.PKey, paramiko.PKey]:
@@ -260,14 +248,19 @@ def _keys(container: str, keys: ContainerKeys) -> tuple[paramiko.PKey, paramiko.
 
 
 def _prepare(
-    hop: Any, factory: Callable[..., paramiko.Transport], limit: Deadline, how: dict[str, object]
+    connection: Any,
+    dial: Dial,
+    known: tuple[Known, ...],
+    factory: Callable[..., paramiko.Transport],
+    limit: Deadline,
+    how: dict[str, object],
 ) -> None:
     """What Fabric leaves open: whom to believe, and how long to wait for what."""
-    hop.client.set_missing_host_key_policy(_Reject())
+    dial.client.set_missing_host_key_policy(belief(dial, known))
     # Not an argument: Fabric makes a whole number of it there, and 0 means no limit.
-    hop.connect_timeout = max(limit.left_s, 0.01)
-    hop.connect_kwargs = {
-        **hop.connect_kwargs,
+    connection.connect_timeout = max(limit.left_s, 0.01)
+    connection.connect_kwargs = {
+        **connection.connect_kwargs,
         **how,
         "transport_factory": factory,
         "banner_timeout": limit.timeout_s,
@@ -276,90 +269,42 @@ def _prepare(
     }
 
 
-def _open(name: str, hops: list[Any], limit: Deadline, machine: Machine | None) -> _Wire:
-    """Open the first of the hops, by way of the others. Raises Unreachable."""
+def _open(name: str, connection: Any, dials: list[Dial], limit: Deadline, look: str) -> _Wire:
+    """Open a connection; `dials` has it first, then those on the way. Raises Unreachable."""
     import paramiko
 
     def give_up() -> None:
-        for hop in hops:
-            transport = hop.client.get_transport()
+        for dial in dials:
+            transport = dial.client.get_transport()
             if transport is not None:
                 _hang_up(transport)
 
     try:
         # Each phase has a limit of its own; together they must not take longer than one.
         with _ending(limit, give_up):
-            hops[0].open()
-    except (paramiko.SSHException, _UnknownKey, EOFError, OSError) as error:
+            connection.open()
+    except (paramiko.SSHException, WrongKey, EOFError, OSError) as error:
         give_up()
-        raise _explained(error, name, hops, limit, machine) from None
+        raise explained(error, name, dials, limit, look) from None
     except BaseException:
         give_up()
         raise
-    return _Wire(name, hops[0])
-
-
-def _explained(
-    error: Exception, name: str, hops: list[Any], limit: Deadline, machine: Machine | None
-) -> Unreachable:
-    """What a failure to connect means, and the command to look at it."""
-    import paramiko
-
-    where = machine.look.quoted if machine else ""
-    file = machine.known_hosts if machine else "what its engine says"
-    if isinstance(error, _UnknownKey):
-        return Unreachable(
-            f"The host key of {name} ({error.entry}) is not in {file}.",
-            next=where,
-            details=(f"It shows {error.fingerprint}.", "Compare it before you accept it."),
-        )
-    if isinstance(error, paramiko.BadHostKeyException):
-        hop = next((hop for hop in hops if hop.host == error.hostname), hops[0])
-        entry = hop.host if hop.port == 22 else f"[{hop.host}]:{hop.port}"
-        return Unreachable(
-            f"The host key of {name} ({entry}) is not the one in {file}.",
-            next=f"ssh-keygen -l -F '{entry}' -f {file}" if machine else "",
-            details=(f"It shows {error.key.fingerprint}.",),
-        )
-    if isinstance(error, paramiko.AuthenticationException):
-        return Unreachable(f"{name} refuses our keys for user {hops[0].user}.", next=where)
-    if isinstance(error, TimeoutError) or limit.passed:
-        return Unreachable(f"{name} did not answer within {limit}.", next=where)
-    if isinstance(error, OSError):
-        return Unreachable(f"{name} cannot be reached: {_reason(error)}.", next=where)
-    return Unreachable(f"{name} does not answer as an SSH server: {error}.", next=where)
-
-
-def _reason(error: OSError) -> str:
-    # Paramiko's collection of what each address answered has no text of its own.
-    several = getattr(error, "errors", None)
-    first: OSError = next(iter(several.values())) if several else error
-    # A name: the file of a key that the SSH configuration has and the disk has not.
-    return (first.strerror or str(first)) + (f": {first.filename}" if first.filename else "")
-
-
-class _UnknownKey(Exception):
-    """A server's key is in no known_hosts file. entry: its name in such a file."""
-
-    def __init__(self, entry: str, fingerprint: str) -> None:
-        super().__init__(entry)
-        self.entry, self.fingerprint = entry, fingerprint
-
-
-class _Reject:
-    """Paramiko's policy for unknown keys: none is accepted (Fabric's own accepts all)."""
-
-    def missing_host_key(self, client: object, hostname: str, key: paramiko.PKey) -> None:
-        raise _UnknownKey(hostname, key.fingerprint)
+    return _Wire(name, connection)
 
 
 def _transport(sock: Any, **options: Any) -> paramiko.Transport:
     """Paramiko's, without Nagle's algorithm: it waits 40 ms for an acknowledgement, each time."""
     import paramiko
 
-    if isinstance(sock, socket.socket):
+    if isinstance(sock, socket.socket) and sock.family != socket.AF_UNIX:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return paramiko.Transport(sock, **options)
+
+
+def _host_transport(known: tuple[Known, ...], sock: Any, **options: Any) -> paramiko.Transport:
+    transport = _transport(sock, **options)
+    prefer_known(transport, known)
+    return transport
 
 
 def _container_transport(sock: Any, **options: Any) -> paramiko.Transport:

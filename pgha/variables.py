@@ -265,11 +265,21 @@ class Settings:
         "50",
         "How large one file of a container's log may grow, in MB, before it is rotated.",
     )
+    machine_storage_path: str = variable(
+        kinds.MAYBE_FILE,
+        "",
+        "docker-machine's store, where hosts are looked for first. Nothing: ~/.docker/machine.",
+    )
     ssh_config: str = variable(
-        kinds.MAYBE_FILE, "", "The SSH configuration to read. Nothing: ~/.ssh/config."
+        kinds.MAYBE_FILE,
+        "",
+        "The only SSH configuration to read. Nothing: what `ssh` reads by itself (~/.ssh/config and"
+        " the whole system's).",
     )
     ssh_known_hosts: str = variable(
-        kinds.MAYBE_FILE, "", "The hosts' known keys. Nothing: ~/.ssh/known_hosts."
+        kinds.MAYBE_FILE,
+        "",
+        "The hosts' known keys. Nothing: as the SSH configuration says, or ~/.ssh/known_hosts.",
     )
     ssh_connect_timeout: float = variable(
         kinds.seconds(0.1, 3600), "5", "How long connecting to a host may take, in seconds."
