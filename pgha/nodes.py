@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from pgha.at_once import at_once
 from pgha.commands.base import Command, Secret
 from pgha.errors import CommandFailed, Failed, Refused, Unreachable
 from pgha.hosts import Observer, unobserved
@@ -51,10 +52,22 @@ class Nodes:
             self._tell_all("release", {})
 
     def _tell_all(self, verb: str, args: Mapping[str, str]) -> None:
-        """To every session that there is; one that is broken holds nobody any more."""
-        for node, session in tuple(self._sessions.items()):
-            with self._lock_of(node), contextlib.suppress(Unreachable):
-                session.ask(json.dumps({"verb": verb, "args": dict(args)}), timeout_s=HOLD_S)
+        """To every session that there is; one that is broken holds nobody any more.
+
+        Not by this thread: a signal that came while it was inside Paramiko leaves a lock there that
+        nobody gives back, and the command would never end.
+        """
+        line = json.dumps({"verb": verb, "args": dict(args)})
+
+        def job(node: str, session: Session) -> Callable[[], str]:
+            def tell() -> str:
+                with self._lock_of(node):
+                    return session.ask(line, timeout_s=HOLD_S)
+
+            return tell
+
+        jobs = {node: job(node, session) for node, session in tuple(self._sessions.items())}
+        at_once(jobs, timeout_s=HOLD_S + 1.0)
 
     def ask(
         self,

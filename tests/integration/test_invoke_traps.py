@@ -421,7 +421,7 @@ def test_in_a_subdirectory_the_environments_beside_the_tasks_file_count(desk: De
 def test_list_is_one_line_for_each_command(desk: Desk, program: str) -> None:
     done = desk.run(program, "--list")
     lines = [line for line in done.stdout.splitlines() if line.startswith("  ")]
-    assert (done.returncode, len(lines)) == (0, 13)
+    assert (done.returncode, len(lines)) == (0, 14)
     assert all(line.rstrip().endswith(".") for line in lines)
 
 
