@@ -74,6 +74,9 @@ def test_a_witness_that_was_away_for_too_long_goes_on_where_the_primary_is(
     docker("stop", cluster.container("node-2"))
     write(cluster, 12)
     docker("start", cluster.container("node-2"))
+    remedy = told(cluster, "slot-lost")
+    assert remedy.startswith("inv recovery --node node-2 --force"), remedy
+    cluster.inv("recovery", "--node", "node-2", "--force", "--yes")
     cluster.becomes("healthy")
     docker("stop", cluster.container("node-1"))
     # Its word counts again: without it nothing would be acknowledged.
