@@ -31,6 +31,7 @@ TICK_S = 0.2
 PRUNE_S = 5.0
 # An agent that says nothing for the election timeout and this hangs.
 AGENT_SILENT_S = 1.0
+WAKES_S = 0.02
 AGENT_NICE = -10
 # What it needs for a moment (a segment of WAL) goes back to the system (mallopt(3)).
 THRIFTY = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
@@ -130,13 +131,19 @@ class Main:
         nobody else would end it when it is cut off."""
         now, turned = time.monotonic(), self._turned
         self._turned = now
-        limit_s, ended = node.election_timeout_s, self.agent.ended
+        limit_s = node.election_timeout_s
+        slept = now - turned > limit_s
+        if slept:
+            time.sleep(WAKES_S)  # one that was killed meanwhile ends only now
+        ended = self.agent.ended
         with contextlib.suppress(BlockingIOError):
             if os.read(self.watch[0], PIPE_BYTES):
                 # The last words of one that has ended may be from before this node was asleep.
-                self._agent_alive = turned if ended else now
+                self._agent_alive = turned if ended or slept else now
         silent_s = now - self._agent_alive
         self.agent.tend()
+        if slept and not ended:
+            return  # the next turn tells whether it lives
         if not ended:
             limit_s += AGENT_SILENT_S  # one that lives knows itself when it was asleep
         if silent_s < limit_s:
