@@ -27,10 +27,12 @@ WENT_BACK = "a read went back"
 
 @dataclass(frozen=True)
 class Violation:
-    """A rule that was broken, in a sentence. rule: one of the names above."""
+    """A rule that was broken, in a sentence. rule: one of the names above. at: when a read that
+    went back was answered, by the monotonic clock."""
 
     rule: str
     sentence: str
+    at: float = 0.0
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.sentence}"
@@ -126,6 +128,7 @@ def _reads_never_go_back(history: History) -> Iterator[Violation]:
                     f"{read.client} read {client}:{number} on {read.node}, timeline"
                     f" {read.timeline}, {read.begun:.3f} to {read.ended:.3f},"
                     f" after {least} {since}",
+                    read.ended,
                 )
 
 

@@ -69,6 +69,7 @@ def test_a_primary_that_wakes_up_without_its_agent_shows_nobody_what_is_past(
         with faults.pause(cluster, s.primary):
             faults.kill_agent(cluster, s.primary).begin()
             s.writes_go_on(on=s.standby)
+            s.woken_at = time.monotonic()
         s.writes_go_on(on=s.standby)
 
 
