@@ -33,6 +33,7 @@ __all__ = [
     "Settings",
     "SynchronousMode",
     "Variable",
+    "file_text",
     "find",
     "judged",
     "load",
@@ -179,7 +180,8 @@ def _misread(
 def load(env: str | None, *, environ: Mapping[str, str], cwd: Path) -> Settings:
     """The settings of the chosen file, by the rules of `find`. Raises Usage."""
     path, shown = find(env, environ=environ, cwd=cwd)
-    return parse(_text(path, shown, cwd), source=shown, environ=environ)
+    text = file_text(path, shown, details=_choices(cwd))
+    return parse(text, source=shown, environ=environ)
 
 
 def find(env: str | None, *, environ: Mapping[str, str], cwd: Path) -> tuple[Path, str]:
@@ -231,16 +233,17 @@ def _choices(cwd: Path) -> tuple[str, ...]:
     )
 
 
-def _text(path: Path, shown: str, cwd: Path) -> str:
+def file_text(path: Path, shown: str, details: tuple[str, ...] = ()) -> str:
+    """An env file's text. shown: how it is called. Raises Usage, with `details` behind it."""
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
     except OSError as error:
         # strerror alone: the whole message would repeat the path in another form.
         why = error.strerror or type(error).__name__
-        raise Usage(f"{shown} cannot be read: {why}.", details=_choices(cwd)) from None
+        raise Usage(f"{shown} cannot be read: {why}.", details=details) from None
     if len(data) > _MAX_BYTES:
-        raise Usage(f"{shown} is too large for an env file.", details=_choices(cwd))
+        raise Usage(f"{shown} is too large for an env file.", details=details)
     try:
         return data.decode()
     except UnicodeDecodeError as error:

@@ -78,8 +78,8 @@ def _no_primary(state: ClusterState) -> Iterator[Problem]:
     if answering == 0 and all(n.role is Role.DOWN for n in state.nodes):
         yield Problem("stopped", None, "The cluster is stopped.", "inv start")
     elif state.having(Role.STANDBY):
-        remedy = "inv failover" if answering >= state.topology.majority else "inv start"
-        yield Problem("no-primary", None, "There is no primary: nothing can be written.", remedy)
+        message = "There is no primary: nothing can be written."
+        yield Problem("no-primary", None, message, _instead(state))
     else:
         yield Problem("no-primary", None, "No node serves as the primary.", "inv start")
 
@@ -181,7 +181,9 @@ def _because(error: str) -> str:
 
 
 def _instead(state: ClusterState) -> str:
-    return "inv failover" if state.having(Role.STANDBY) else "inv start"
+    """What helps where no node is the primary: a standby takes over by a majority's word only."""
+    majority = len(state.answering) >= state.topology.majority
+    return "inv failover" if majority and state.having(Role.STANDBY) else "inv start"
 
 
 def _of_replication(state: ClusterState, node: NodeState) -> Iterator[Problem]:

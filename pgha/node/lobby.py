@@ -87,9 +87,7 @@ class Lobby:
         process.be_calm()
         while True:
             self._awake.wait()
-            self._select.select(LOOK_S)
-            if self._listener is None:
-                time.sleep(LOOK_S)  # there was nothing to select
+            self._select.select(LOOK_S)  # with nobody to listen for, it is a pause
             with self._lock:
                 self._turn(time.monotonic())
 

@@ -23,14 +23,14 @@ from pgha.node.agent import WATCH_VARIABLE
 from pgha.node.errors import VerbError
 from pgha.node.report import Assignment, Role
 from pgha.node.state import Node, read_assignment, read_node
+from pgha.node.vigil import Vigil
 
 SSHD = ("/usr/sbin/sshd", "-D", "-e", "-f", "/etc/ssh/pgha/sshd_config")
 VERB, AGENT = "/usr/bin/pgha-node", "/usr/bin/pgha-agent"
 
 TICK_S = 0.2
 PRUNE_S = 5.0
-# An agent that says nothing for the election timeout and this hangs.
-AGENT_SILENT_S = 1.0
+# So long after a stall a process that was killed in it is gone.
 WAKES_S = 0.02
 AGENT_NICE = -10
 # What it needs for a moment (a segment of WAL) goes back to the system (mallopt(3)).
@@ -103,7 +103,7 @@ class Main:
         for end in self.watch:
             os.set_blocking(end, False)
         self.agent = Kept("the agent", self._start_agent)
-        self._agent_alive = self._turned = time.monotonic()
+        self._vigil = Vigil(time.monotonic())
         self._pruned = 0.0
         self._said = ""
         self._read: tuple[tuple[int, ...], Node, Assignment] | None = None
@@ -129,27 +129,18 @@ class Main:
     def _look_after_agent(self, node: Node, assignment: Assignment) -> None:
         """The agent runs; one that is silent for too long is ended, and so is a primary beside it:
         nobody else would end it when it is cut off."""
-        now, turned = time.monotonic(), self._turned
-        self._turned = now
-        limit_s = node.election_timeout_s
-        slept = now - turned > limit_s
-        if slept:
-            time.sleep(WAKES_S)  # one that was killed meanwhile ends only now
-        ended = self.agent.ended
+        now, limit_s = time.monotonic(), node.election_timeout_s
+        if self._vigil.asleep_s(now) > limit_s:
+            # One that was killed meanwhile ends only now.
+            process.holds_within(lambda: self.agent.ended, WAKES_S)
+        ended, heard = self.agent.ended, False
         with contextlib.suppress(BlockingIOError):
-            if os.read(self.watch[0], PIPE_BYTES):
-                # The last words of one that has ended may be from before this node was asleep.
-                self._agent_alive = turned if ended or slept else now
-        silent_s = now - self._agent_alive
+            heard = bool(os.read(self.watch[0], PIPE_BYTES))
+        silent_s = self._vigil.silent_s(now, limit_s, heard=heard, ended=ended)
         self.agent.tend()
-        if slept and not ended:
-            return  # the next turn tells whether it lives
-        if not ended:
-            limit_s += AGENT_SILENT_S  # one that lives knows itself when it was asleep
-        if silent_s < limit_s:
+        if silent_s is None:
             return
         say(f"the agent was silent for {silent_s:.1f} s")
-        self._agent_alive = now
         primary = assignment.role is Role.PRIMARY and not assignment.stopped
         if primary and node.kind != "witness":
             # A verb takes its time to begin, in which readers could be shown what is long past.
@@ -170,7 +161,7 @@ class Main:
         # Before all others on a busy machine. Without the capability it goes on as it is.
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, started.pid, AGENT_NICE)
-        self._agent_alive = time.monotonic()
+        self._vigil.began(time.monotonic())
         return started
 
     def _call(self, *words: str) -> None:

@@ -39,11 +39,6 @@ _PASSWD = Path(commands.PASSWD_FILE)
 _STATUS = Path(commands.STATUS_FILE)
 
 
-def running() -> bool:
-    """Whether Pgpool-II's main process is alive."""
-    return pgpool_process.main() is not None
-
-
 def backends() -> Door:
     """What this Pgpool-II believes of the nodes; costs about 10 ms, never more than a second."""
     if pgpool_process.main() is None:
@@ -52,13 +47,6 @@ def backends() -> Door:
         return Door(running=True, backends=_backends(PCP_TRIES_S))
     except Failed as error:
         return Door(running=True, error=error.message)
-
-
-def start() -> None:
-    """Start Pgpool-II with whom it knew last, where it does not run; returns when it answers."""
-    if pgpool_process.main() is None:
-        _launch()
-        _wait_for_answer()
 
 
 def stop() -> None:
@@ -157,12 +145,6 @@ def door_user_drop(name: str) -> None:
 
 
 # --- Starting ------------------------------------------------------------------------------------
-
-
-def _launch() -> None:
-    """Start it; what an earlier one left is cleared away first."""
-    stop()
-    _spawn()
 
 
 def _spawn() -> None:

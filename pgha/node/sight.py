@@ -43,6 +43,7 @@ class Sight:
         told = self._told()
         server = self._server()
         rest, timeline = self._at_rest(told, server)
+        streams, cut = self._receiving(told, server)
         return Local(
             term=told.term,
             voted_for=told.voted_for,
@@ -57,8 +58,8 @@ class Sight:
             timeline=timeline,
             opened=gate.is_open(),
             up=self._pulse.streaming,
-            cut=self._cut(told, server),
-            streams=told.upstream is None or self._stream[0] != 0,
+            cut=cut,
+            streams=streams,
             door=pgpool_process.main() is not None,
             held=ending or hold.held(),
             idle=self._idle(told),
@@ -124,21 +125,22 @@ class Sight:
         rest = Rest.PRIMARY if control.was_primary and not copied and not standby else Rest.STANDBY
         return rest, control.timeline
 
-    def _cut(self, told: Assignment, server: Server) -> bool:
-        """Whether there was a stream of WAL, and it is gone."""
+    def _receiving(self, told: Assignment, server: Server) -> tuple[bool, bool]:
+        """Whether a stream of WAL is there (or none should be); whether one was, and is gone."""
         if told.upstream is None or server in (Server.PRIMARY, Server.STARTING):
             self._stream = (0, False)
-            return False
+            return True, False
         pid, cut = self._stream
         if pid and self._streams(pid):
-            return False
+            return True, False
         now = time.monotonic()
         if pid or now - self._stream_at >= STREAM_S:
             self._stream_at = now
             found = self._find_stream(server)
             cut = not found and (cut or bool(pid))
             self._stream = (found, cut)
-        return self._stream[1]
+        found, cut = self._stream
+        return found != 0, cut
 
     def _streams(self, pid: int) -> bool:
         if self._node.kind == "witness":

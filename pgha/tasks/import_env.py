@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from pgha.import_env import Imported
     from pgha.placing import Placed
 
-# No env file is larger; who names a disk image by mistake need not wait for it.
-MAX_BYTES = 1_000_000
-
 NAMELESS = "imported"
 
 
@@ -59,8 +56,9 @@ def import_env(
     def work(session: Session) -> int:
         from pgha.import_env import imported
         from pgha.placing import Occupied, place
+        from pgha.settings import file_text
 
-        found = imported(_text(file), source=_shown(file), single=single)
+        found = imported(file_text(Path(file), _shown(file)), source=_shown(file), single=single)
         name = into or found.values.get("COMPOSE_PROJECT_NAME") or NAMELESS
         target = Path("env") / f"{name.removesuffix('.env')}.env"
         if session.root != Path.cwd():
@@ -125,20 +123,3 @@ def _title(placed: Placed, target: Path, *, dry_run: bool) -> str:
 def _shown(file: str) -> str:
     """A file's name, which need not be text."""
     return file.encode(errors="backslashreplace").decode()
-
-
-def _text(file: str) -> str:
-    """The file's text. Raises Usage where there is none."""
-    try:
-        with open(file, "rb") as opened:
-            data = opened.read(MAX_BYTES + 1)
-        text = data.decode()
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise Usage(f"{file} cannot be read: {why}.") from None
-    except ValueError:
-        # No UTF-8 inside, or a NUL in the name.
-        raise Usage(f"{file} is no text in UTF-8.") from None
-    if len(data) > MAX_BYTES:
-        raise Usage(f"{file} is too large for an env file.")
-    return text

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +27,7 @@ KEEP = os.environ.get("PGHA_CHAOS_KEEP", "")
 
 # Limits, in seconds. They say "for ever" to a test; how fast it is, `bench` measures.
 GOES_ON_S = 40.0
-WAKES_S = 0.5
+WAKES_S = 0.1
 HEALS_S = 90.0
 
 STATE_FILES = ("state.json", "journal.jsonl", "journal.jsonl.1", "node.json")
@@ -165,9 +165,7 @@ class Scenario:
         self.before = before
         self.after = before
         self._moved: bool | None = None
-        # Before a node is woken up: a query that lies in its sockets may be answered before any
-        # process of ours runs (docs/safety.md). Reads of that moment are not held against it.
-        self.woken_at: float | None = None
+        self._waking = (0.0, 0.0)
 
     @property
     def primary(self) -> str:
@@ -211,8 +209,20 @@ class Scenario:
         found = tuple(v for v in found if not (self.loses and v.rule in (LOST, WENT_BACK)))
         return tuple(v for v in found if not (v.rule == WENT_BACK and self._wakes(v.at)))
 
+    @contextmanager
+    def asleep(self, fault: AbstractContextManager[object]) -> Iterator[None]:
+        """A node is stalled meanwhile, and wakes up. A query that reaches it then may be answered
+        before any process of ours runs (docs/safety.md): reads of that moment are not held against
+        it, those of a tenth of a second later are."""
+        with ExitStack() as stack:
+            stack.enter_context(fault)
+            yield
+            begun = time.monotonic()
+            stack.close()
+            self._waking = (begun, time.monotonic() + WAKES_S)
+
     def _wakes(self, at: float) -> bool:
-        return self.woken_at is not None and 0.0 <= at - self.woken_at <= WAKES_S
+        return self._waking[0] <= at <= self._waking[1]
 
 
 def one_scenario(*values: T) -> list[tuple[T, ...]]:

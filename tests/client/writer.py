@@ -52,6 +52,7 @@ class Writer:
                 self.errors[error.sqlstate or type(error).__name__] += 1
                 self._note(str(error))
                 time.sleep(RETRY_S)
+        self._measure(time.monotonic())  # an outage that lasts until the end is one as well
 
     def _note(self, text: str) -> None:
         self.events.append((round(time.time(), 3), text))
@@ -69,11 +70,15 @@ class Writer:
                 raise
             self._acknowledge(number, connection.info.hostaddr)
 
-    def _acknowledge(self, number: int, door: str) -> None:
-        now = time.monotonic()
+    def _measure(self, now: float) -> None:
+        """How long it is since the last acknowledgement, where that is the longest time."""
         if self.acknowledged and now - self.last > self.gap_s:
             self.gap_s, self.gap_at_s = now - self.last, now - self.begun
             self.gap_door = self.door
+
+    def _acknowledge(self, number: int, door: str) -> None:
+        now = time.monotonic()
+        self._measure(now)
         self.door = door
         if not self.acknowledged or int(now) != int(self.last):
             print(f"acknowledged {number}", flush=True)

@@ -276,7 +276,7 @@ USAGE = (
     unimported("no file", "import-env", "import-env needs FILE."),
     unimported("a file that there is not", "import-env /nosuch", "/nosuch cannot be read: No such"),
     unimported("a directory", "import-env /tmp", "Is a directory"),
-    unimported("a file that is no text", "import-env /bin/true", "no text in UTF-8"),
+    unimported("a file that is no text", "import-env /bin/true", "text in UTF-8 was expected"),
     unimported("a file without end", "import-env /dev/zero", "too large"),
     unimported("a flag", "import-env --help", "would be a flag"),
     unimported("a program", "import-env bin/demo", "one NAME=value was expected"),

@@ -367,7 +367,7 @@ def test_a_file_without_a_project_has_a_name_all_the_same(desk: Path) -> None:
     ("content", "flags", "code", "says"),
     [
         (b"PGPORT=x", {}, 2, "etc/env.sh:1: PGPORT=x: a port"),
-        (b"\xff\xfe", {}, 2, "no text in UTF-8"),
+        (b"\xff\xfe", {}, 2, "text in UTF-8 was expected"),
         (b"A=1\n" * 300_000, {}, 2, "too large"),
         (None, {}, 2, "cannot be read: No such file"),
         (b"", {"into": "../x"}, 2, "--into takes the NAME"),

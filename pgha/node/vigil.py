@@ -1,0 +1,38 @@
+"""How long main's agent has been silent, where the node itself may have been asleep. Pure."""
+
+from __future__ import annotations
+
+# In seconds, beyond the election timeout: an agent that lives notices itself that it was asleep.
+LIVING_S = 1.0
+
+
+class Vigil:
+    """Main's knowledge of its agent, from one look to the next. Times are seconds of the monotonic
+    clock, which goes on while a node is stalled."""
+
+    def __init__(self, now: float) -> None:
+        self._looked_at = self._alive_at = now
+
+    def began(self, now: float) -> None:
+        """The agent was started."""
+        self._alive_at = now
+
+    def asleep_s(self, now: float) -> float:
+        """For how long nobody has looked."""
+        return now - self._looked_at
+
+    def silent_s(self, now: float, limit_s: float, *, heard: bool, ended: bool) -> float | None:
+        """For how long it has been silent, where that is too long; None: it is not. limit_s: the
+        election timeout. heard: it gave a sign since the last look. ended: its process has."""
+        looked_at, self._looked_at = self._looked_at, now
+        slept = now - looked_at > limit_s
+        if heard:
+            # After a sleep, and of one that has ended, the sign may be from before.
+            self._alive_at = looked_at if slept or ended else now
+        if slept and not ended:
+            return None  # the next look tells whether it lives
+        silent = now - self._alive_at
+        if silent < (limit_s if ended else limit_s + LIVING_S):
+            return None
+        self._alive_at = now
+        return silent
