@@ -67,6 +67,13 @@ def test_the_exit_code_follows_from_the_verdict(verdict: Verdict, code: int) -> 
 RECOVER = "inv recovery --node node-1"
 
 
+def test_nobody_is_sent_to_a_failover_that_no_majority_can_grant() -> None:
+    state = healthy_but(stopped("node-0", Role.PRIMARY), stopped("node-2", Role.WITNESS))
+    found = [p for p in judge(state)[1] if p.code in ("no-primary", "container-stopped")]
+    assert {p.remedy for p in found} == {"inv start"}
+    assert len(found) == 3
+
+
 @pytest.mark.parametrize(
     ("otherwise", "code", "node", "remedy"),
     [
