@@ -122,7 +122,7 @@ def main() -> int:
     table = Table(*heads, box=None)
     failed = 0
     with tempfile.TemporaryDirectory() as place:
-        cluster = ChaosCluster("bench-faults", 120, Path(place))
+        cluster = ChaosCluster("bench-faults", Path(place))
         try:
             cluster.inv("init")
             cluster.client.start()

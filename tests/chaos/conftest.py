@@ -26,9 +26,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def cluster(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ChaosCluster]:
-    """The module says its cluster's name and number as CLUSTER."""
-    name, number = request.module.CLUSTER
-    made = ChaosCluster(name, number, tmp_path_factory.mktemp(name))
+    """The module says its cluster's name as CLUSTER."""
+    name = request.module.CLUSTER
+    made = ChaosCluster(name, tmp_path_factory.mktemp(name))
     try:
         made.inv("init")
         made.client.start()

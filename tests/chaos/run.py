@@ -203,7 +203,7 @@ def chaos(words: argparse.Namespace, console: Console) -> Result:
     directory = Path(words.directory).absolute() / f"seed-{words.seed}-{int(time.time())}"
     directory.mkdir(parents=True)
     console.print(f"seed {words.seed}, {words.minutes:g} minutes, records in {directory}")
-    cluster = ChaosCluster(f"run-{words.number}", words.number, directory)
+    cluster = ChaosCluster("run", directory)
     run = f"seed-{words.seed}"
     watch = Watch(cluster.client, run, directory / "history")
     result = Result()
@@ -233,7 +233,6 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long (10)")
     parser.add_argument("--seed", type=int, help="the schedule's; without it a new one is printed")
     parser.add_argument("--directory", default="build/chaos", help="where records go (build/chaos)")
-    parser.add_argument("--number", type=int, default=119, help="the networks: 10.NUMBER.x (119)")
     parser.add_argument("--keep", action="store_true", help="leave a cluster that failed running")
     words = parser.parse_args()
     if words.seed is None:

@@ -17,7 +17,7 @@ BUSY_S = 1800.0 if NIGHTLY else 15.0
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ChaosCluster]:
-    made = ChaosCluster("clock", 114, tmp_path_factory.mktemp("clock"), **clock.build())
+    made = ChaosCluster("clock", tmp_path_factory.mktemp("clock"), **clock.build())
     try:
         made.inv("init")
         made.client.start()

@@ -12,7 +12,7 @@ from tests.chaos import faults
 from tests.chaos.world import ChaosCluster, at_night
 from tests.integration.real_cluster import ROOT, environment
 
-CLUSTER = ("commands", 115)
+CLUSTER = "commands"
 
 
 def test_a_graceful_failover_takes_one_term_and_the_old_primary_is_a_standby_at_once(

@@ -25,7 +25,7 @@ Disks = dict[tuple[str, str], SmallDisk]
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ChaosCluster, Disks]]:
-    cluster = ChaosCluster("disks", 113, tmp_path_factory.mktemp("disks"))
+    cluster = ChaosCluster("disks", tmp_path_factory.mktemp("disks"))
     disks: Disks = {}
     try:
         for node, variable, size_mb in SIZES:

@@ -20,7 +20,7 @@ from tests.chaos.world import (
     one_scenario,
 )
 
-CLUSTER = ("hosts", 111)
+CLUSTER = "hosts"
 ORDERS = list(itertools.permutations(("primary", "standby", "witness")))
 RESTARTS = 50 if NIGHTLY else 2
 

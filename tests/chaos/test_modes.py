@@ -14,8 +14,8 @@ from tests.chaos.world import GOES_ON_S, ChaosCluster, one_scenario
 
 
 @contextmanager
-def a_cluster(name: str, number: int, place: Path, **settings: str) -> Iterator[ChaosCluster]:
-    made = ChaosCluster(name, number, place, **settings)
+def a_cluster(name: str, place: Path, **settings: str) -> Iterator[ChaosCluster]:
+    made = ChaosCluster(name, place, **settings)
     try:
         made.inv("init")
         made.client.start()
@@ -29,7 +29,7 @@ def test_without_automatic_failover_or_recovery_the_operator_decides(
     tmp_path: Path, off: tuple[str, ...]
 ) -> None:
     with (
-        a_cluster("manual", 116, tmp_path, **dict.fromkeys(off, "off")) as cluster,
+        a_cluster("manual", tmp_path, **dict.fromkeys(off, "off")) as cluster,
         cluster.scenario() as s,
     ):
         s.must_move()
@@ -52,7 +52,7 @@ def test_without_automatic_failover_or_recovery_the_operator_decides(
 
 def test_two_nodes_a_postgresql_whose_agent_answers_fails_over_by_itself(tmp_path: Path) -> None:
     with (
-        a_cluster("two", 118, tmp_path, WITNESS_NODE="") as cluster,
+        a_cluster("two", tmp_path, WITNESS_NODE="") as cluster,
         cluster.scenario() as s,
     ):
         s.must_move()
@@ -63,7 +63,7 @@ def test_two_nodes_a_postgresql_whose_agent_answers_fails_over_by_itself(tmp_pat
 def test_two_nodes_a_silent_host_waits_for_the_operator(tmp_path: Path) -> None:
     """Who may force it; what comes back obeys, and is a standby of the one that was forced."""
     with (
-        a_cluster("silent", 119, tmp_path, WITNESS_NODE="") as cluster,
+        a_cluster("silent", tmp_path, WITNESS_NODE="") as cluster,
         cluster.scenario(loses=True) as s,
     ):
         with faults.kill(cluster, s.primary):

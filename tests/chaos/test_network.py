@@ -11,7 +11,7 @@ from tests.chaos.faults import all_of
 from tests.chaos.net import Way
 from tests.chaos.world import NIGHTLY, ChaosCluster, at_night, one_scenario
 
-CLUSTER = ("network", 112)
+CLUSTER = "network"
 ONE_WAY = (Way.IN, Way.OUT)
 
 

@@ -10,7 +10,7 @@ from tests.chaos import faults
 from tests.chaos.faults import Fault
 from tests.chaos.world import ChaosCluster, one_scenario
 
-CLUSTER = ("processes", 110)
+CLUSTER = "processes"
 EACH = one_scenario("primary", "standby", "witness")
 
 

@@ -19,6 +19,7 @@ from pgha.settings import VARIABLES, Settings, load
 from pgha.topology import topology
 from pgha.waiting import wait_until
 from tests.client.client import Client, docker
+from tests.integration import networks
 from tests.integration.image import PREFIX, VERSION
 
 ROOT = Path(__file__).parents[2]
@@ -65,9 +66,9 @@ class Done:
 class RealCluster:
     """One cluster under a name, a subnet and a directory of its own."""
 
-    def __init__(self, name: str, number: int, directory: Path, **settings: str) -> None:
-        """number: 1 to 255, another one for each cluster that runs at the same time."""
+    def __init__(self, name: str, directory: Path, **settings: str) -> None:
         self.name = f"{PREFIX}-{name}"
+        self._network = number = networks.take()
         self.directory = directory
         self.env = directory / f"{name}.env"
         values = {
@@ -246,3 +247,4 @@ class RealCluster:
         for network in ("backend", "frontend"):
             docker("network", "rm", f"{self.name}-{network}", check=False)
         shutil.rmtree(self.directory / "volumes", ignore_errors=True)
+        networks.give_back(self._network)

@@ -452,7 +452,7 @@ def obstacle(case: Case, directory: Path, prefix: str) -> Iterator[dict[str, str
         undo.append(("docker", "network", "rm", f"{prefix}-other"))
         settings["POSTGRES_FRONTEND_SUBNET"] = "10.98.2.0/24"
     elif "route" in case.what:
-        subprocess.run(("ip", "route", "add", "10.98.4.0/24", "dev", "lo"), check=True)
+        subprocess.run(("ip", "route", "replace", "10.98.4.0/24", "dev", "lo"), check=True)
         undo.append(("ip", "route", "del", "10.98.4.0/24", "dev", "lo"))
         settings["POSTGRES_FRONTEND_SUBNET"] = "10.98.4.0/25"
     elif "another subnet" in case.what:
@@ -590,7 +590,7 @@ PAUSED = (
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
-    made = RealCluster("bad", 91, tmp_path_factory.mktemp("bad-cluster"), **BY_HAND)
+    made = RealCluster("bad", tmp_path_factory.mktemp("bad-cluster"), **BY_HAND)
     try:
         made.inv("init")
         made.client.start()

@@ -17,7 +17,7 @@ SEGMENT_MB = 16
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
     limits = {"WAL_KEEP_MAX_MB": str(KEPT_MB), "ARCHIVE_MAX_MB": "64"}
-    made = RealCluster("bounds", 104, tmp_path_factory.mktemp("bounds"), **limits)
+    made = RealCluster("bounds", tmp_path_factory.mktemp("bounds"), **limits)
     try:
         made.inv("init")
         made.client.start()

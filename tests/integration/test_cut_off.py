@@ -25,7 +25,7 @@ SIGNALS = itertools.cycle((signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
-    made = RealCluster("cut", 93, tmp_path_factory.mktemp("cut"), **BY_HAND)
+    made = RealCluster("cut", tmp_path_factory.mktemp("cut"), **BY_HAND)
     try:
         made.inv("init")
         made.client.start()
@@ -181,7 +181,7 @@ INIT = (
 
 
 def test_an_init_at_each_of_its_steps_one_after_the_other(tmp_path: Path) -> None:
-    cluster = RealCluster("cut-init", 94, tmp_path)
+    cluster = RealCluster("cut-init", tmp_path)
     try:
         for step in INIT:
             cut(cluster, "init", at=step)
@@ -195,7 +195,7 @@ def test_an_init_at_each_of_its_steps_one_after_the_other(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("step", ["pgha-node prepare", "pgha-node copy", "pgha-node complete"])
 def test_an_init_that_was_cut_off_needs_no_force(tmp_path: Path, step: str) -> None:
-    cluster = RealCluster("cut-once", 95, tmp_path)
+    cluster = RealCluster("cut-once", tmp_path)
     try:
         cut(cluster, "init", at=step)
         assert cluster.inv("init", check=None).code in ((0, 3) if "complete" in step else (0,))
@@ -207,7 +207,7 @@ def test_an_init_that_was_cut_off_needs_no_force(tmp_path: Path, step: str) -> N
 
 def test_an_init_that_lacked_its_last_mark_keeps_what_was_written_since(tmp_path: Path) -> None:
     """Its cluster was healthy when it was killed: it may have been in use from then on."""
-    cluster = RealCluster("cut-last", 96, tmp_path)
+    cluster = RealCluster("cut-last", tmp_path)
     try:
         cluster.cut_off("init", at="pgha-node complete", by=signal.SIGKILL)
         cluster.client.start()
@@ -221,7 +221,7 @@ def test_an_init_that_lacked_its_last_mark_keeps_what_was_written_since(tmp_path
 
 def test_an_init_that_was_cut_off_starts_what_served_and_died_since(tmp_path: Path) -> None:
     """And -f moves aside what has served only once it is stopped."""
-    cluster = RealCluster("cut-died", 97, tmp_path)
+    cluster = RealCluster("cut-died", tmp_path)
     try:
         cluster.cut_off("init", at="pgha-node complete", by=signal.SIGKILL)
         cluster.client.start()
@@ -240,7 +240,7 @@ def test_an_init_that_was_cut_off_starts_what_served_and_died_since(tmp_path: Pa
 
 
 def test_an_init_with_force_is_finished_by_itself(tmp_path: Path) -> None:
-    cluster = RealCluster("cut-force", 98, tmp_path)
+    cluster = RealCluster("cut-force", tmp_path)
     try:
         cluster.inv("init")
         cluster.inv("stop")

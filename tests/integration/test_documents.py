@@ -86,7 +86,7 @@ def flags_of(task: str) -> set[str]:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
-    made = RealCluster("docs", 100, tmp_path_factory.mktemp("docs"))
+    made = RealCluster("docs", tmp_path_factory.mktemp("docs"))
     try:
         yield made
     finally:

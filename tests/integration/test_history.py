@@ -20,7 +20,7 @@ ME = f"{getpass.getuser()}@{socket.gethostname()}"
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
-    made = RealCluster("history", 103, tmp_path_factory.mktemp("history"))
+    made = RealCluster("history", tmp_path_factory.mktemp("history"))
     try:
         refused = made.inv("history", "--json", check=3)
         assert refused.json["next"].startswith("inv status")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,8 +17,8 @@ from pgha.errors import Failed, Refused
 from pgha.image_inputs import image_name
 from pgha.remote import LocalHost
 from pgha.settings import Settings, parse
+from tests.integration.image import PREFIX
 
-PREFIX = os.environ.get("PGHA_TEST_PREFIX", "pgha-test")
 TEMPLATES = Path(__file__).parents[2] / "templates"
 LIMIT_S = 60.0
 

@@ -12,7 +12,7 @@ from tests.integration.real_cluster import BY_HAND, Done, RealCluster
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
-    made = RealCluster("ops", 81, tmp_path_factory.mktemp("ops"), **BY_HAND)
+    made = RealCluster("ops", tmp_path_factory.mktemp("ops"), **BY_HAND)
     try:
         made.inv("init")
         made.client.start()

@@ -70,7 +70,7 @@ print(error_of(lambda: Cluster.load("no-such-environment")))
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
-    made = RealCluster("script", 105, tmp_path_factory.mktemp("script"))
+    made = RealCluster("script", tmp_path_factory.mktemp("script"))
     try:
         made.inv("init")
         yield made

@@ -11,7 +11,7 @@ from tests.integration.real_cluster import BY_HAND, RealCluster
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
-    made = RealCluster("twice", 92, tmp_path_factory.mktemp("twice"), **BY_HAND)
+    made = RealCluster("twice", tmp_path_factory.mktemp("twice"), **BY_HAND)
     try:
         made.inv("init")
         yield made

@@ -30,7 +30,7 @@ done
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
-    made = RealCluster("users", 102, tmp_path_factory.mktemp("users"))
+    made = RealCluster("users", tmp_path_factory.mktemp("users"))
     try:
         made.inv("init")
         made.client.start()
@@ -254,7 +254,7 @@ def test_the_cluster_s_own_passwords_are_in_no_trace(tmp_path: Path) -> None:
         name: f"secret-{uuid.uuid4().hex}"
         for name in ("POSTGRES_PASSWORD", "REPLICATION_PASSWORD", "PCP_PASSWORD")
     }
-    cluster = RealCluster("own", 101, tmp_path, **secrets)
+    cluster = RealCluster("own", tmp_path, **secrets)
     watch = Watch("secret-")
     try:
         with watch.watching():

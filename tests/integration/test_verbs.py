@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,20 +12,22 @@ from pathlib import Path
 import pytest
 
 from pgha.commands.lsn import parse_lsn, show_lsn
+from tests.integration import networks
 from tests.integration.containers import PASSWORD, Nodes, eventually, never, run
 from tests.integration.image import IMAGE, PREFIX
 
 
 @contextlib.contextmanager
 def three_nodes(place: Path, *, agents: bool = False) -> Iterator[Nodes]:
-    number = os.getpid() % 200
-    made = Nodes(f"{PREFIX}-verbs", place / "n", f"10.78.{number}.0/24", agents=agents)
+    number = networks.take()
+    made = Nodes(f"{PREFIX}-verbs", place / "n", f"10.{number}.0.0/24", agents=agents)
     made.place.mkdir()
     try:
         made.create()
         yield made
     finally:
         made.remove()
+        networks.give_back(number)
 
 
 def with_a_table(nodes: Nodes) -> Nodes:
