@@ -20,6 +20,7 @@ from pgha.settings import Settings, load
 from pgha.topology import Topology, topology
 
 if TYPE_CHECKING:
+    from pgha.doctor.findings import Checkup
     from pgha.execute import Listener, Outcome
     from pgha.history import History
     from pgha.hosts import Observer
@@ -113,6 +114,15 @@ class Cluster:
         self._admitted()
         assert self._reach is not None
         return history(self.topology.cluster, read_records(self._reach, self._provision()))
+
+    def doctor(self) -> Checkup:
+        """What stands between this configuration and a healthy cluster; nothing is changed."""
+        from pgha.doctor.checks import checkup
+        from pgha.doctor.examine import examine
+
+        self._admitted()
+        assert self._reach is not None
+        return checkup(examine(self._reach, self._provision(), self._whole()))
 
     def units(self, *, remove: bool = False, dry_run: bool = False) -> Outcome:
         """Systemd units that start the nodes with their hosts. remove: take them away.
