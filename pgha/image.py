@@ -29,8 +29,10 @@ __all__ = [
     "ImageSettings",
     "build",
     "build_inputs",
+    "ensure_base",
     "foreseen",
     "image_name",
+    "image_of",
     "node_files",
 ]
 
@@ -64,8 +66,8 @@ def foreseen(host: Host, settings: ImageSettings) -> tuple[str, tuple[Command, .
     if settings.docker_hub_image:
         return name, (docker.pull(name),)
     inputs = build_inputs(settings, node_files())
-    base = _image(host, inputs.base)
-    if base is not None and _up_to_date(_image(host, name), _labels(inputs, base)):
+    base = image_of(host, inputs.base)
+    if base is not None and _up_to_date(image_of(host, name), _labels(inputs, base)):
         return name, ()
     labels = _labels(inputs, base) if base is not None else {BUILD_LABEL: inputs.digest}
     first = () if base is not None else _base_commands(settings)
@@ -122,7 +124,7 @@ def _require_engine(host: Host) -> None:
         )
 
 
-def _image(host: Host, name: str) -> ImageInfo | None:
+def image_of(host: Host, name: str) -> ImageInfo | None:
     """The image of this name; None where the (living) engine has none."""
     answer = host.run(docker.image_inspect(name), timeout_s=INSPECT_S, check=False)
     images = parse_images(answer.stdout)
@@ -130,7 +132,7 @@ def _image(host: Host, name: str) -> ImageInfo | None:
 
 
 def _existing(host: Host, name: str) -> ImageInfo:
-    image = _image(host, name)
+    image = image_of(host, name)
     if image is None:
         raise Failed(f"{host.name} has no image {name}, though making it reported no error.")
     return image
@@ -140,7 +142,7 @@ def _pull_published(
     host: Host, settings: ImageSettings, report: Report
 ) -> tuple[ImageInfo | None, ImageInfo]:
     name = image_name(settings)
-    before = _image(host, name)
+    before = image_of(host, name)
     report(f"Pull {name}")
     try:
         host.run(docker.pull(name), timeout_s=PULL_S)
@@ -158,8 +160,8 @@ def _build_ours(
     host: Host, settings: ImageSettings, report: Report, local: Host, fresh: bool
 ) -> tuple[ImageInfo | None, ImageInfo]:
     inputs = build_inputs(settings, node_files())
-    base = _ensure_base(host, settings, report, local, fresh)
-    before = _image(host, inputs.tag)
+    base = ensure_base(host, settings, report, local=local, fresh=fresh)
+    before = image_of(host, inputs.tag)
     labels = _labels(inputs, base)
     if before is not None and not fresh and _up_to_date(before, labels):
         report(f"{inputs.tag} is up to date")
@@ -170,12 +172,17 @@ def _build_ours(
     return before, _existing(host, inputs.tag)
 
 
-def _ensure_base(
-    host: Host, settings: ImageSettings, report: Report, local: Host, fresh: bool
+def ensure_base(
+    host: Host,
+    settings: ImageSettings,
+    report: Report,
+    *,
+    local: Host | None = None,
+    fresh: bool = False,
 ) -> ImageInfo:
     """The base is there: pulled where the operator named one, else made on this machine."""
     name = base_name(settings)
-    present = _image(host, name)
+    present = image_of(host, name)
     if present is not None and (not fresh or settings.base_image):
         return present
     if settings.base_image:
@@ -189,5 +196,5 @@ def _ensure_base(
                 details=tail(failure.stderr),
             ) from failure
     else:
-        make_base(host, name, base_suite(settings), report, local)
+        make_base(host, name, base_suite(settings), report, local or LocalHost())
     return _existing(host, name)
