@@ -48,7 +48,7 @@ def all_follow(cluster: RealCluster, primary: str, *, but: str = "") -> None:
     def all_there() -> bool:
         status = cluster.status()
         roles = {node["name"]: node["role"] for node in status["nodes"] if node["name"] != but}
-        told = [n["postgres"]["replication"] for n in status["nodes"] if n["name"] == primary][0]
+        told = next(n["postgres"]["replication"] for n in status["nodes"] if n["name"] == primary)
         streaming = {f["name"] for f in told if f["state"] == "streaming"}
         if (roles, streaming) != (wanted, {*standbys, WITNESS}):
             raise Unreachable(f"{roles}, and {streaming} stream")
