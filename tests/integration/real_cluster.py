@@ -82,6 +82,7 @@ class RealCluster:
             "MASTER_IP": f"10.{number}.0.11",
             "STANDBY_IP": f"10.{number}.0.12",
             "WITNESS_IP": f"10.{number}.0.13",
+            "STANDBY_2_IP": f"10.{number}.0.14",
             "MEMORY_MB": "2048",
             **settings,
         }
