@@ -265,7 +265,7 @@ class Cluster:
         with self._alone(command, dry_run, hold):
             state = world.whole(rest=rest)
             _require_a_host(state)
-            plan = operation(state)
+            plan = operation(state).within(self.settings.compose_http_timeout)
             if dry_run or not plan.stages:
                 return Outcome(plan, (), state, 0.0)
             if plan.loses and not (confirm and confirm(plan)):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from pgha.commands.base import Command
 from pgha.errors import Failed, Unreachable
-from pgha.hosts import Host, Kept, Observer, Result, Session, Wire, unobserved
+from pgha.hosts import Host, Kept, Observer, Result, Session, Stream, Wire, unobserved
 from pgha.locking import BEAT_S, holder_words, locked_error, note_now
 from pgha.processes import OnLine
 from pgha.waiting import Deadline
@@ -31,6 +31,10 @@ class SshHost(Host):
     def answer(self, command: Command, deadline: Deadline, on_line: OnLine | None = None) -> Result:
         """Over the kept connection, which is opened again once where it is found dead."""
         return self.kept.channel(deadline).run(command, deadline, on_line)
+
+    def stream(self, command: Command, deadline: Deadline) -> Stream:
+        """On a channel of its own; the program ends with it, and with the connection."""
+        return self.kept.channel(deadline).stream(command, deadline)
 
     @contextlib.contextmanager
     def lock(self, cluster: str, owner: str) -> Iterator[None]:
