@@ -82,8 +82,11 @@ class Stream(Protocol):
     def write(self, data: bytes) -> None:
         """Feed all of it. Raises Unreachable where the program has ended, with what it said."""
 
+    def eof(self) -> None:
+        """Its standard input ends; no harm where it has ended."""
+
     def end(self) -> Result:
-        """Its standard input ends; wait for the program's own end. Raises Unreachable."""
+        """Its standard input ends too; wait for the program's own end. Raises Unreachable."""
 
     def close(self) -> None:
         """End the program where it still runs; no harm where it has ended."""

@@ -14,6 +14,8 @@ FRESH_S = 1.0
 VERIFY_PAUSE_S = 0.05
 # A stopped node's volumes are read by a helper container, whose start takes about half a second.
 AT_REST_S = 15.0
+# One question of `doctor`: it looks at what may be broken, and waits for no one for long.
+DOCTOR_S = 10.0
 # A node's journal: two files of a megabyte.
 RECORD_S = 10.0
 

@@ -213,6 +213,7 @@ class _Relay:
         """The source's part: from its program into the spool."""
         try:
             stream = leg.open()
+            stream.eof()
             limit_s = self._silence.working_s
             while True:
                 with leg.awaiting(limit_s, "sent nothing"):

@@ -52,9 +52,12 @@ class SshStream:
             self._channel.status_event.wait(_STATUS_S)
             raise _ended_early(self._name, self._command, self._result()) from None
 
-    def end(self) -> Result:
+    def eof(self) -> None:
         with contextlib.suppress(OSError, EOFError):
             self._channel.shutdown_write()
+
+    def end(self) -> Result:
+        self.eof()
         while piece := self.read():
             self._said = (self._said + piece)[-_KEPT_BYTES:]
         self._channel.status_event.wait()
@@ -127,10 +130,13 @@ class LocalStream:
                 self._process.wait(_STATUS_S)
             raise _ended_early(self._name, self._command, self._result(b"")) from None
 
-    def end(self) -> Result:
+    def eof(self) -> None:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.close()
+
+    def end(self) -> Result:
+        assert self._process.stdout is not None
+        self.eof()
         said = b""
         while piece := self.read():
             said = (said + piece)[-_KEPT_BYTES:]

@@ -285,6 +285,18 @@ class Settings:
     ssh_connect_timeout: float = variable(
         kinds.seconds(0.1, 3600), "5", "How long connecting to a host may take, in seconds."
     )
+    ssh_passphrase: Secret = variable(
+        kinds.MAYBE_PASSWORD,
+        "",
+        "The passphrase of the keys that have one and are in no agent; better in the process's"
+        " environment than in a file. Nothing: it is asked for, where there is a terminal.",
+    )
+    sudo_password: Secret = variable(
+        kinds.MAYBE_PASSWORD,
+        "",
+        "sudo's password on the hosts, for a user who is not in Docker's group and whom sudo asks."
+        " Nothing: it is asked for, where there is a terminal.",
+    )
     debug: bool = variable(
         kinds.ONE_ZERO, "0", "1: show every command that is run, with secrets masked."
     )

@@ -75,6 +75,9 @@ def _no_primary(state: ClusterState) -> Iterator[Problem]:
     elif state.having(Role.STANDBY):
         message = "There is no primary: nothing can be written."
         yield Problem("no-primary", None, message, _instead(state))
+    elif answering == 0 and not all(n.role is Role.DOWN for n in state.nodes):
+        message = "No node answered in time: whether one of them is the primary is not known."
+        yield Problem("no-primary", None, message, "inv status")
     else:
         yield Problem("no-primary", None, "No node serves as the primary.", "inv start")
 

@@ -208,9 +208,10 @@ def push(image: str) -> Command:
     return _docker("image", "push", image)
 
 
-# Without `pipefail`, which not every shell has, a `save` that fails in the middle would look like a
-# whole archive: so it takes the shell with it.
-_SAVE = '{ docker image save "$0" || kill $$; } | gzip -1'
+# What a command begins with whose output is to be compressed. Without `pipefail`, which not every
+# shell has, a `save` that fails in the middle would look like a whole archive: so it takes the
+# shell with it.
+COMPRESSED = ("sh", "-c", '{ "$@" || kill $$; } | gzip -1', "sh")
 
 
 def save(image: str) -> Command:
@@ -219,7 +220,7 @@ def save(image: str) -> Command:
     gzip, since every Debian has it and every engine can read it; its fastest level, since lines
     between hosts are fast.
     """
-    return Command(("sh", "-c", _SAVE, image))
+    return Command((*COMPRESSED, "docker", "image", "save", image))
 
 
 def load() -> Command:

@@ -151,6 +151,9 @@ class ModelStream:
             self._over.wait()
             raise Unreachable(f"{self._engine.name}'s program has ended.")
 
+    def eof(self) -> None:
+        pass
+
     def end(self) -> Result:
         if self._name:
             return Result(-15 if "save" in self._engine.broken else 0, "", "", 0.1)

@@ -75,10 +75,7 @@ def test_hosts_with_the_same_image_are_told_in_one_line() -> None:
 
 
 def test_a_save_that_fails_takes_its_shell_with_it() -> None:
-    assert docker.save("x:1").words == (
-        "sh",
-        "-c",
-        '{ docker image save "$0" || kill $$; } | gzip -1',
-        "x:1",
+    assert docker.save("x:1").quoted == (
+        """sh -c '{ "$@" || kill $$; } | gzip -1' sh docker image save x:1"""
     )
     assert docker.load().words == ("docker", "image", "load", "--quiet")

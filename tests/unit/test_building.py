@@ -228,7 +228,7 @@ def test_a_dry_run_shows_every_command_and_runs_none() -> None:
     shown = [c.shown for step in outcome.plan.steps for c in step.commands()]
     assert shown[0].startswith("docker build")
     assert shown[1:] == [
-        f"sh -c '{{ docker image save \"$0\" || kill $$; }} | gzip -1' {NAME}",
+        f"sh -c '{{ \"$@\" || kill $$; }} | gzip -1' sh docker image save {NAME}",
         "docker image load --quiet < stdin",
         "docker image load --quiet < stdin",
     ]

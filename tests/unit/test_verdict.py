@@ -176,6 +176,15 @@ def test_a_dead_primary_and_no_standby() -> None:
     assert problem(state, "no-primary").remedy == "inv start"
 
 
+def test_where_no_node_answers_nothing_is_claimed() -> None:
+    """A machine that is too busy to answer within the limit may have a primary that serves."""
+    state = cluster(silent("node-0"), silent("node-1"), silent("node-2"))
+    assert judge(state)[0] is Verdict.DOWN
+    found = problem(state, "no-primary")
+    assert "is not known" in found.message
+    assert found.remedy == "inv status"
+
+
 def test_a_primary_that_nobody_follows_stands_still() -> None:
     state = cluster(primary("node-0"), stopped("node-1"), stopped("node-2", Role.WITNESS))
     assert judge(state)[0] is Verdict.DOWN
