@@ -9,7 +9,7 @@ from pgha.commands import docker
 from pgha.commands.base import Command, Secret
 from pgha.errors import Refused
 from pgha.keys import Birth
-from pgha.limits import COPY_S, DOCKER_S, INITDB_S, PROMOTE_S
+from pgha.limits import COPY_S, INITDB_S, PROMOTE_S
 from pgha.operations.last_primary import last_primary
 from pgha.operations.obstacles import (
     NOT_RUNNING,
@@ -34,7 +34,7 @@ from pgha.state import (
     container_runs,
     is_primary,
 )
-from pgha.topology import Node
+from pgha.topology import Node, Topology
 
 # A cluster's first term: PostgreSQL's first timeline.
 FIRST_TERM = 1
@@ -85,12 +85,25 @@ def init(
             tuple(steer(n.name, primary.name, up) for n in topology.nodes),
             *_completed(others, primary),
         ),
-        notes=tuple(
-            f"What {name} had is in aside/{birth.stamp} of {in_words(paths)}."
-            for name, paths in moved.items()
-            if paths
+        notes=(
+            *_about_voters(topology),
+            *(
+                f"What {name} had is in aside/{birth.stamp} of {in_words(paths)}."
+                for name, paths in moved.items()
+                if paths
+            ),
         ),
     )
+
+
+def _about_voters(topology: Topology) -> Iterator[str]:
+    """An even number of voters bears no more losses than one fewer; two are what they are."""
+    count, majority = len(topology.nodes), topology.majority
+    if count > 2 and count % 2 == 0:
+        yield (
+            f"{count} nodes have a vote and {majority} must agree: {count - majority} of them may "
+            f"be lost, no more than of {count - 1}."
+        )
 
 
 def _in_use(
@@ -208,7 +221,7 @@ def _networks(site: Site, provision: Provision) -> Iterator[Step]:
                 f"Create the networks on {host.name}",
                 node.name,
                 anything(),
-                Run(tuple(made), DOCKER_S),
+                Run(tuple(made)),
                 anything(),
             )
 
@@ -232,7 +245,7 @@ def _prepare(
         f"{title}, what is there moved aside" if aside else title,
         node.name,
         anything(),
-        Run(tuple(commands), DOCKER_S),
+        Run(tuple(commands)),
         anything(),
     )
 
@@ -242,7 +255,7 @@ def _container(provision: Provision, node: Node) -> Step:
         f"Create and start {node.name}'s container",
         node.name,
         anything(),
-        Run((*provision.container(node), docker.start(node.container)), DOCKER_S),
+        Run((*provision.container(node), docker.start(node.container))),
         container_runs(node.name),
     )
 

@@ -18,7 +18,7 @@ from pgha.errors import Failed, Unreachable
 from pgha.settings import VARIABLES, Settings, load
 from pgha.topology import topology
 from pgha.waiting import wait_until
-from tests.client.client import Client, docker
+from tests.client.client import Client, Engine, docker
 from tests.integration import networks
 from tests.integration.image import PREFIX, VERSION
 
@@ -82,12 +82,17 @@ class RealCluster:
             "MASTER_IP": f"10.{number}.0.11",
             "STANDBY_IP": f"10.{number}.0.12",
             "WITNESS_IP": f"10.{number}.0.13",
+            "STANDBY_2_IP": f"10.{number}.0.14",
             "MEMORY_MB": "2048",
             **settings,
         }
         self.env.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
         self.settings: Settings = load(str(self.env), environ={}, cwd=directory)
         self.client = Client(self.settings, f"{self.name}-client")
+
+    def engine(self, node: str) -> Engine:
+        """Where the node's container is."""
+        return docker
 
     def inv(
         self,
@@ -201,7 +206,7 @@ class RealCluster:
             return ""
         sql = "SELECT rolname, rolpassword FROM pg_authid ORDER BY 1"
         words = ("exec", "-u", "postgres", self.container(primary), "psql", "-XAt")
-        return docker(
+        return self.engine(primary)(
             *words,
             "-p",
             str(self.settings.pgport),
@@ -236,7 +241,7 @@ class RealCluster:
 
     def kill(self, node: str) -> None:
         """The node's container dies at once."""
-        docker("kill", self.container(node))
+        self.engine(node)("kill", self.container(node))
 
     def tear_down(self) -> None:
         """Nothing of it is left: containers, networks, directories."""
