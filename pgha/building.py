@@ -13,6 +13,7 @@ from pgha.at_once import at_once
 from pgha.base_image import run_watched
 from pgha.commands import docker
 from pgha.commands.base import Command
+from pgha.commands.docker_answers import EngineInfo, ImageInfo
 from pgha.errors import Failed, PghaError, Refused
 from pgha.execute import Listener, Outcome, StepDone
 from pgha.hosts import Host
@@ -92,24 +93,39 @@ def _having(reach: Hosts, hosts: tuple[HostImages, ...], image_id: str) -> set[s
 
 
 def _look(reach: Hosts, settings: Settings, topology: Topology) -> tuple[HostImages, ...]:
-    """What every host has; all of them are asked at once."""
+    """What every host has; all questions to all of them at once."""
     first = {n.host: n.name for n in reversed(topology.nodes)}
-    names = {host: first[host] for host in topology.hosts}
+    names = {"image": image_name(settings)}
+    if not settings.docker_hub_image:
+        names["base"] = base_name(settings)
 
-    def look(host: str) -> HostImages:
-        there = reach.host(names[host])
-        engine, ours = engine_of(there), image_of(there, image_name(settings))
-        base = None if settings.docker_hub_image else image_of(there, base_name(settings))
-        return HostImages(host, names[host], engine, ours, base)
+    def image_job(host: Host, name: str) -> Callable[[], ImageInfo | None]:
+        return lambda: image_of(host, name)
 
-    def job(host: str) -> Callable[[], HostImages]:
-        return lambda: look(host)
+    def engine_job(host: Host) -> Callable[[], EngineInfo]:
+        return lambda: engine_of(host)
 
-    answers = at_once({host: job(host) for host in names}, timeout_s=LOOK_AT_IMAGES_S)
+    jobs: dict[tuple[str, str], Callable[[], EngineInfo | ImageInfo | None]] = {}
+    for each in topology.hosts:
+        host = reach.host(first[each])
+        jobs["engine", each] = engine_job(host)
+        jobs |= {(what, each): image_job(host, name) for what, name in names.items()}
+    answers = at_once(jobs, timeout_s=LOOK_AT_IMAGES_S)
     return tuple(
-        HostImages(host, names[host], error=answer) if isinstance(answer, PghaError) else answer
-        for host, answer in answers.items()
+        _seen(each, first[each], *(answers.get((w, each)) for w in ("engine", "image", "base")))
+        for each in topology.hosts
     )
+
+
+def _seen(host: str, node: str, *answers: EngineInfo | ImageInfo | PghaError | None) -> HostImages:
+    """Put together what a host said of its engine, the image and the base."""
+    for answer in answers:
+        if isinstance(answer, PghaError):
+            return HostImages(host, node, error=answer)
+    engine, *images = answers
+    assert isinstance(engine, EngineInfo)
+    ours, base = (each if isinstance(each, ImageInfo) else None for each in images)
+    return HostImages(host, node, engine, ours, base)
 
 
 @dataclass
