@@ -277,11 +277,14 @@ class Cluster:
         from pgha.counting import Counting
         from pgha.execute import Outcome, execute
         from pgha.nodes import VerbError
+        from pgha.operations.membership import require_members
 
         world = self._open()
         with self._alone(command, dry_run, hold):
             state = self._whole(rest=rest)
             _require_a_host(state)
+            if command not in ("init", "stop"):
+                require_members(state)
             plan = operation(state).within(self.settings.compose_http_timeout)
             if dry_run or not plan.stages:
                 return Outcome(plan, (), state, 0.0)

@@ -145,6 +145,14 @@ class ClusterState:
         return tuple(n for n in self.nodes if n.report is not None)
 
     @property
+    def of_another_cluster(self) -> NodeState | None:
+        """A node that was made with other nodes than the settings name, if there is one."""
+        names = set(self.topology.names)
+        return next(
+            (n for n in self.readable if n.report and set(n.report.members or names) != names), None
+        )
+
+    @property
     def term(self) -> int:
         """The highest term that any node tells of."""
         return max((n.term or 0 for n in self.nodes), default=0)

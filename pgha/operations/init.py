@@ -34,7 +34,7 @@ from pgha.state import (
     container_runs,
     is_primary,
 )
-from pgha.topology import Node
+from pgha.topology import Node, Topology
 
 # A cluster's first term: PostgreSQL's first timeline.
 FIRST_TERM = 1
@@ -85,12 +85,25 @@ def init(
             tuple(steer(n.name, primary.name, up) for n in topology.nodes),
             *_completed(others, primary),
         ),
-        notes=tuple(
-            f"What {name} had is in aside/{birth.stamp} of {in_words(paths)}."
-            for name, paths in moved.items()
-            if paths
+        notes=(
+            *_about_voters(topology),
+            *(
+                f"What {name} had is in aside/{birth.stamp} of {in_words(paths)}."
+                for name, paths in moved.items()
+                if paths
+            ),
         ),
     )
+
+
+def _about_voters(topology: Topology) -> Iterator[str]:
+    """An even number of voters bears no more losses than one fewer; two are what they are."""
+    count, majority = len(topology.nodes), topology.majority
+    if count > 2 and count % 2 == 0:
+        yield (
+            f"{count} nodes have a vote and {majority} must agree: {count - majority} of them may "
+            f"be lost, no more than of {count - 1}."
+        )
 
 
 def _in_use(

@@ -205,7 +205,7 @@ def test_a_mentioned_variable_exists() -> None:
     known = {variable.name for variable in VARIABLES} | FOREIGN_VARIABLES
     for document, code, _ in spans():
         for name in re.findall(r"^\*?(\w+)(?:=\S*)?$", code):
-            if not re.fullmatch(r"_?[A-Z]+(_[A-Z]+)+", name):
+            if not re.fullmatch(r"_?[A-Z]+(_[A-Z0-9]+)+", name):
                 continue
             fits = {each for each in known if each == name or each.endswith(name)}
             exact = name in known if not code.startswith("*") else bool(fits)
