@@ -12,6 +12,7 @@ from pgha.errors import PghaError, Refused
 from pgha.image_inputs import BASE_LABEL, BUILD_LABEL, image_name
 from pgha.plan import Plan, Run, Stage, Step, stages
 from pgha.state import anything
+from pgha.topology import LOCAL_HOST
 from pgha.variables import ImageDistribution, Settings
 
 
@@ -103,6 +104,8 @@ def build_plan(given: Delivery, making: tuple[Command, ...], settings: Settings)
         return Plan(f"The image {name} is up to date.")
     make = _step(f"Make the image {name} on {source.host}", source, *making)
     title = f"Make the image {name}" if given.make else f"Bring the image {name} to every host"
+    # The first command alone is not Docker's where it is to be run here.
+    sends_base = given.make and making[0].words[0] != "docker" and source.host != LOCAL_HOST
     return Plan(
         title,
         stages(
@@ -110,6 +113,7 @@ def build_plan(given: Delivery, making: tuple[Command, ...], settings: Settings)
             tuple(_naming(h, source, name) for h in given.unnamed),
             *(_ways(name, source, targets, settings) if targets else ()),
         ),
+        notes=(f"A base is made on this machine, for {source.host}.",) if sends_base else (),
     )
 
 

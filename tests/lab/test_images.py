@@ -138,12 +138,11 @@ def test_every_host_ends_with_the_same_image_and_a_second_run_does_nothing(
     assert steps(again) == []
 
 
-@WAYS
-def test_only_a_host_that_lacks_it_gets_it(images: Images, way: str) -> None:
+def test_only_a_host_that_lacks_it_gets_it(images: Images) -> None:
     made = images.make_on("node-0")
-    images.build(IMAGE_DISTRIBUTION=way)
+    images.build(IMAGE_DISTRIBUTION="ssh")
     images.lab.on("node-2", "docker", "image", "rm", "--force", made)
-    done = images.build("--json", IMAGE_DISTRIBUTION=way)
+    done = images.build("--json", IMAGE_DISTRIBUTION="ssh")
     assert images.ids() == dict.fromkeys(NODES, made)
     assert [title for title in steps(done) if "node-1" in title] == []
 

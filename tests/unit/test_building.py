@@ -244,6 +244,14 @@ def test_a_dry_run_shows_every_command_and_runs_none() -> None:
     ]
 
 
+def test_where_a_base_is_made_the_plan_says_so() -> None:
+    site = Site()
+    site.engines["node-0"].images.clear()
+    plan = site.build(dry_run=True).plan
+    assert plan.notes == ("A base is made on this machine, for node-0.",)
+    assert next(plan.steps).commands()[0].words[0] == "mmdebstrap"
+
+
 def published() -> Site:
     site = Site(DOCKER_HUB_IMAGE="true")
     site.registry.images["pgha/postgres-cluster:latest"] = Image("sha256:published")
