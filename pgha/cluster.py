@@ -285,7 +285,7 @@ class Cluster:
             _require_a_host(state)
             if command not in ("init", "stop"):
                 require_members(state)
-            plan = operation(state)
+            plan = operation(state).within(self.settings.compose_http_timeout)
             if dry_run or not plan.stages:
                 return Outcome(plan, (), state, 0.0)
             if plan.loses and not (confirm and confirm(plan)):

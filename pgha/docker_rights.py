@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass, field
 
 from pgha.commands.base import Command, Secret
+from pgha.commands.docker import COMPRESSED
 
 # The shell's status for a program that may not be run (POSIX, "Exit Status for Commands").
 FORBIDDEN = 126
@@ -36,18 +37,22 @@ _WITH = (
 
 @dataclass(frozen=True)
 class Permitted(Command):
-    """The same command as whoever may run it. It is shown as what it is without that."""
+    """The same command as whoever may run it. It is shown as what it is without that.
+
+    before: words of a shell that runs it, as its user.
+    """
 
     password: Secret = field(default_factory=lambda: Secret(""))
+    before: tuple[str, ...] = ()
 
     @property
     def quoted(self) -> str:
         script = _WITH if self.password else _WITHOUT
-        return shlex.join(("sh", "-c", script, "docker", *self.words))
+        return shlex.join((*self.before, "sh", "-c", script, "docker", *self.words))
 
     @property
     def shown(self) -> str:
-        return Command(self.words, self.stdin, self.user).shown
+        return Command((*self.before, *self.words), self.stdin, self.user).shown
 
     @property
     def stdin_bytes(self) -> bytes:
@@ -64,6 +69,8 @@ def permitted(command: Command, password: Secret) -> Command:
 
     password: sudo's; empty: none is known.
     """
-    if command.words[0] != "docker":
+    before = COMPRESSED if command.words[: len(COMPRESSED)] == COMPRESSED else ()
+    words = command.words[len(before) :]
+    if words[0] != "docker":
         return command
-    return Permitted(command.words, command.stdin, command.user, password)
+    return Permitted(words, command.stdin, command.user, password, before)

@@ -73,6 +73,9 @@ class Listener:
     def said(self, line: str) -> None:
         """A line of progress from within a step (an image's build)."""
 
+    def moved(self, name: str, sent_bytes: int, total_bytes: int | None) -> None:
+        """How much a host has got of what is sent to it; None: nobody knows yet of how much."""
+
 
 def execute(plan: Plan, state: ClusterState, world: World, listener: Listener) -> Outcome:
     """Run all stages of `plan`, beginning from `state`, which was observed just now.

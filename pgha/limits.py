@@ -37,7 +37,15 @@ INITDB_S = 120.0
 SQL_S = 60.0
 COPY_S = 86_400.0
 
-# One docker command that makes something; COMPOSE_HTTP_TIMEOUT bounds those that take longer.
+# One docker command that asks something. For those that make something: COMPOSE_HTTP_TIMEOUT, which
+# has this as its default.
 DOCKER_S = 60.0
+COMPOSE_HTTP_TIMEOUT_S = 300.0
+# An image that is built, pulled, pushed or sent takes as long as it takes, while something is said
+# (COMPOSE_HTTP_TIMEOUT again), or bytes move.
+IMAGE_S = 86_400.0
+STALLED_S = 60.0
+# What engine and images every host has: three docker commands on each, all hosts at once.
+LOOK_AT_IMAGES_S = 70.0
 # Looking at a host's directories from a helper container.
 SURVEY_S = 30.0

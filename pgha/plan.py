@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pgha.commands.base import Command, Secret
 from pgha.commands.lsn import show_lsn
 from pgha.errors import Failed
+from pgha.limits import COMPOSE_HTTP_TIMEOUT_S
 from pgha.state import ClusterState, Condition
 
 
@@ -87,10 +88,23 @@ def _known(value: Argument, state: ClusterState | None) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """Commands on the Docker host of the step's node, one after the other."""
+    """Commands on the Docker host of the step's node, one after the other.
+
+    each_s: how long each may take; None: what an operator allows a Docker command
+    (COMPOSE_HTTP_TIMEOUT, which `Plan.within` puts here).
+    """
 
     commands: tuple[Command, ...]
-    timeout_s: float = 300.0
+    each_s: float | None = None
+
+    @property
+    def command_s(self) -> float:
+        return COMPOSE_HTTP_TIMEOUT_S if self.each_s is None else self.each_s
+
+    @property
+    def timeout_s(self) -> float:
+        """How long all of them may take."""
+        return len(self.commands) * self.command_s
 
 
 Action = Verb | Run
@@ -142,6 +156,16 @@ class Plan:
     @property
     def titles(self) -> tuple[str, ...]:
         return tuple(step.title for step in self.steps)
+
+    def within(self, docker_s: float) -> Plan:
+        """The same, with this limit for every Docker command that has none of its own."""
+
+        def limited(step: Step) -> Step:
+            if not isinstance(step.action, Run) or step.action.each_s is not None:
+                return step
+            return replace(step, action=replace(step.action, each_s=docker_s))
+
+        return replace(self, stages=tuple(tuple(map(limited, stage)) for stage in self.stages))
 
     def remaining(self, state: ClusterState) -> Plan:
         """Without the steps at the beginning whose result already holds.

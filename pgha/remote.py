@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pgha.channels import SshChannel, part
+from pgha.channels import SshChannel
 from pgha.commands.base import Command
 from pgha.container_keys import ContainerKeys, KeyCache, cache_directory
 from pgha.containers import Container, Door, NotRunning
@@ -31,6 +31,7 @@ from pgha.local_host import LocalHost
 from pgha.machines import Machine, machine_of, way_to
 from pgha.processes import GRACE_S
 from pgha.proxying import proxied
+from pgha.raw_channel import part
 from pgha.ssh_host import SshHost
 from pgha.waiting import Deadline
 

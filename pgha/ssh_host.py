@@ -10,7 +10,7 @@ from pgha.commands.base import Command
 from pgha.credentials import Credentials
 from pgha.docker_rights import FORBIDDEN, Permitted, permitted
 from pgha.errors import Failed, Unreachable
-from pgha.hosts import Host, Kept, Observer, Result, Session, Wire, unobserved
+from pgha.hosts import Host, Kept, Observer, Result, Session, Stream, Wire, unobserved
 from pgha.locking import BEAT_S, holder_words, locked_error, note_now
 from pgha.processes import OnLine
 from pgha.waiting import Deadline
@@ -42,6 +42,15 @@ class SshHost(Host):
         if isinstance(ours, Permitted) and result.status == FORBIDDEN:
             self._credentials.refused.add(self.name)
         return result
+
+    def stream(self, command: Command, deadline: Deadline) -> Stream:
+        """On a channel of its own; the program ends with it, and with the connection."""
+        ours = permitted(command, self._credentials.sudo)
+        stream = self.kept.channel(deadline).stream(ours, deadline)
+        if ours.stdin_bytes:
+            # sudo's password comes first.
+            stream.write(ours.stdin_bytes)
+        return stream
 
     @contextlib.contextmanager
     def lock(self, cluster: str, owner: str) -> Iterator[None]:

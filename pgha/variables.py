@@ -216,8 +216,8 @@ class Settings:
     image_distribution: ImageDistribution = variable(
         kinds.choice(ImageDistribution),
         "registry",
-        "How a built image comes to the hosts. registry: through the one below. ssh: straight,"
-        " without a registry. Not used in single mode.",
+        "How a built image comes from the host that made it to the others. registry: through the"
+        " one below. ssh: over our own connections, without a registry. Not used in single mode.",
     )
     docker_registry_host: str = variable(
         kinds.REGISTRY_HOST, "192.168.56.10", "The registry's host. Not used in single mode."
@@ -238,7 +238,8 @@ class Settings:
     compose_http_timeout: int = variable(
         kinds.whole(1, 86_400, "a number of seconds"),
         "300",
-        "How long a Docker command may take, in seconds.",
+        "How long a Docker command that makes something may take, in seconds; one that builds or"
+        " moves an image, how long it may say nothing.",
         opens="Docker and SSH",
     )
     stop_timeout: int = variable(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
+from pgha.drift import of_images
 from pgha.node.report import Role
+from pgha.problem import Problem
 from pgha.state import ClusterState, ContainerStatus, NodeState
 from pgha.topology import Kind
+
+__all__ = ["Problem", "Verdict", "judge"]
 
 # What a standby may lag by before people are told.
 LAG_WARNING_BYTES = 64 * 1024 * 1024
@@ -30,22 +33,12 @@ class Verdict(Enum):
         return {Verdict.HEALTHY: 0, Verdict.DEGRADED: 4}.get(self, 5)
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong: a stable code, the node (None: all), a sentence, a command."""
-
-    code: str
-    node: str | None
-    message: str
-    remedy: str
-
-
 def judge(state: ClusterState) -> tuple[Verdict, tuple[Problem, ...]]:
     """The verdict and every problem, the gravest first."""
     primaries = state.having(Role.PRIMARY)
     if len(primaries) > 1:
         first = (_split_brain(state, primaries),)
-        return Verdict.SPLIT_BRAIN, (*first, *_of_all_nodes(state))
+        return Verdict.SPLIT_BRAIN, (*first, *_of_all_nodes(state), *of_images(state))
     if not any(n.has_data or n.container is not ContainerStatus.MISSING for n in state.nodes):
         unknown = any(n.container is ContainerStatus.UNKNOWN for n in state.nodes)
         if not unknown:
@@ -57,9 +50,11 @@ def judge(state: ClusterState) -> tuple[Verdict, tuple[Problem, ...]]:
     problems = (*_members(state), *_overtaken(state), *down, *_of_all_nodes(state))
     if down and down[0].code == "stopped":
         return Verdict.DOWN, down  # that each of its nodes is stopped says nothing more
+    # Another image is news, and no reason to call anybody at night: the verdict is without it.
+    told = (*problems, *of_images(state))
     if down:
-        return Verdict.DOWN, problems
-    return (Verdict.DEGRADED if problems else Verdict.HEALTHY), problems
+        return Verdict.DOWN, told
+    return (Verdict.DEGRADED if problems else Verdict.HEALTHY), told
 
 
 def _split_brain(state: ClusterState, primaries: tuple[NodeState, ...]) -> Problem:

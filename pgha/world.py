@@ -52,7 +52,7 @@ class RealWorld:
         if isinstance(action, Run):
             host = self._reach.host(step.node)
             for command in action.commands:
-                host.run(command, timeout_s=action.timeout_s)
+                host.run(command, timeout_s=action.command_s)
             return None
         answer = self.nodes.ask(
             step.node,

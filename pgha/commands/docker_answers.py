@@ -81,7 +81,10 @@ class ImageInfo:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What `info` says. swarm_state: inactive, pending, active, error or locked."""
+    """What `info` says. swarm_state: inactive, pending, active, error or locked.
+
+    insecure: registries (`host:port`) and networks with which it may speak plain HTTP.
+    """
 
     name: str
     version: str
@@ -93,6 +96,7 @@ class EngineInfo:
     root_dir: str
     swarm_state: str
     swarm_manager: bool
+    insecure: tuple[str, ...] = ()
 
 
 def parse_inspect(text: str) -> dict[str, ContainerInfo]:
@@ -174,6 +178,15 @@ def parse_info(text: str) -> EngineInfo | None:
         root_dir=_text(document, "DockerRootDir"),
         swarm_state=str(swarm.get("LocalNodeState") or "inactive"),
         swarm_manager=bool(swarm.get("ControlAvailable")),
+        insecure=_insecure(_table(document, "RegistryConfig")),
+    )
+
+
+def _insecure(registries: _Table) -> tuple[str, ...]:
+    named = _table(registries, "IndexConfigs")
+    return (
+        *(name for name, index in named.items() if not _as_table(index).get("Secure", True)),
+        *map(str, _list(registries, "InsecureRegistryCIDRs")),
     )
 
 

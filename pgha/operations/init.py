@@ -9,7 +9,7 @@ from pgha.commands import docker
 from pgha.commands.base import Command, Secret
 from pgha.errors import Refused
 from pgha.keys import Birth
-from pgha.limits import COPY_S, DOCKER_S, INITDB_S, PROMOTE_S
+from pgha.limits import COPY_S, INITDB_S, PROMOTE_S
 from pgha.operations.last_primary import last_primary
 from pgha.operations.obstacles import (
     NOT_RUNNING,
@@ -221,7 +221,7 @@ def _networks(site: Site, provision: Provision) -> Iterator[Step]:
                 f"Create the networks on {host.name}",
                 node.name,
                 anything(),
-                Run(tuple(made), DOCKER_S),
+                Run(tuple(made)),
                 anything(),
             )
 
@@ -245,7 +245,7 @@ def _prepare(
         f"{title}, what is there moved aside" if aside else title,
         node.name,
         anything(),
-        Run(tuple(commands), DOCKER_S),
+        Run(tuple(commands)),
         anything(),
     )
 
@@ -255,7 +255,7 @@ def _container(provision: Provision, node: Node) -> Step:
         f"Create and start {node.name}'s container",
         node.name,
         anything(),
-        Run((*provision.container(node), docker.start(node.container)), DOCKER_S),
+        Run((*provision.container(node), docker.start(node.container))),
         container_runs(node.name),
     )
 

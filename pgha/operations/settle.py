@@ -8,7 +8,7 @@ from typing import Any
 
 from pgha.commands.docker import start
 from pgha.commands.lsn import is_beginning_of
-from pgha.limits import CONFIRM_S, DOCKER_S, FENCE_S, FOLLOW_S, START_S, STEER_S, VOTE_S
+from pgha.limits import CONFIRM_S, FENCE_S, FOLLOW_S, START_S, STEER_S, VOTE_S
 from pgha.node.report import Role
 from pgha.plan import Run, Stage, Step, stages, verb
 from pgha.state import (
@@ -33,7 +33,7 @@ def start_container(name: str, container: str, ensures: Condition | None = None)
         f"Start {name}'s container",
         name,
         anything(),
-        Run((start(container),), DOCKER_S),
+        Run((start(container),)),
         ensures or container_runs(name),
         timeout_s=START_S,
     )

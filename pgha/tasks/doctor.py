@@ -10,7 +10,7 @@ from pgha.tasks.task import cluster_task
 
 @cluster_task("doctor")
 def doctor(c: Context, env: str | None = None, json: bool = False) -> Work:
-    """Check what a healthy cluster needs, before init and any day after.
+    """Check what a healthy cluster needs, before init and after it.
 
     Hosts, Docker, clocks, disks, kernel, images, networks, configuration, keys: each a line, fine,
     a warning or wrong, with the remedy. Nothing is changed. Ends with 3 where something is wrong.

@@ -94,6 +94,13 @@ class RealCluster:
         """Where the node's container is."""
         return docker
 
+    def text_of(self, node: str, path: str) -> str | None:
+        """A file of the node's host; None where there is none."""
+        try:
+            return Path(path).read_text()
+        except FileNotFoundError:
+            return None
+
     def inv(
         self,
         *words: str,
@@ -246,10 +253,13 @@ class RealCluster:
     def tear_down(self) -> None:
         """Nothing of it is left: containers, networks, directories."""
         self.client.remove()
-        names = docker("ps", "-aq", "--filter", f"label=io.pgha.cluster={self.name}").split()
-        if names:
-            docker("rm", "-f", *names)
+        self.remove_containers(docker)
         for network in ("backend", "frontend"):
             docker("network", "rm", f"{self.name}-{network}", check=False)
         shutil.rmtree(self.directory / "volumes", ignore_errors=True)
         networks.give_back(self._network)
+
+    def remove_containers(self, engine: Engine) -> None:
+        names = engine("ps", "-aq", "--filter", f"label=io.pgha.cluster={self.name}").split()
+        if names:
+            engine("rm", "-f", *names)
