@@ -159,7 +159,7 @@ class Container:
         info = parse_inspect(answer.stdout).get(self.name)
         if info is None:
             # Both have the status 1: no such container, and no engine.
-            engine = self._host.answer(docker.info(), deadline)
+            engine = self._host.answer(docker.version(), deadline)
             if engine.status != 0:
                 raise Unreachable(
                     f"Docker does not answer on {self._host.name}.",

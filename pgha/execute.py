@@ -135,7 +135,7 @@ def _act_at_once(stage: Stage, state: ClusterState, world: World) -> dict[str, N
 
     if not stage:
         return {}
-    limit_s = max(step.action.timeout_s for step in stage) + 5.0
+    limit_s = max(step.action.limit_s for step in stage) + 5.0
     answers = world.at_once({step.title: job(step) for step in stage}, timeout_s=limit_s)
     failures = [answer for answer in answers.values() if isinstance(answer, PghaError)]
     if failures:

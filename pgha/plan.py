@@ -45,6 +45,11 @@ class Verb:
     secrets: Mapping[str, Secret] | None = None
     timeout_s: float = 60.0
 
+    @property
+    def limit_s(self) -> float:
+        """How long it may take in all."""
+        return self.timeout_s
+
     def command(self, state: ClusterState | None = None) -> Command:
         """The command line, with the arguments that this state makes known."""
         words = tuple(f"{key}={value}" for key, value in self.known_args(state))
@@ -87,13 +92,41 @@ def _known(value: Argument, state: ClusterState | None) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """Commands on the Docker host of the step's node, one after the other."""
+    """Commands on the Docker host of the step's node, one after the other.
+
+    timeout_s: of each. again_s: so long one that fails is tried again; each can be run twice.
+    """
 
     commands: tuple[Command, ...]
     timeout_s: float = 300.0
+    again_s: float = 0.0
+
+    @property
+    def limit_s(self) -> float:
+        """How long all of it may take."""
+        return self.timeout_s + self.again_s
 
 
-Action = Verb | Run
+@dataclass(frozen=True)
+class Relay:
+    """A command on the Docker host of the step's node, which reads what another one says.
+
+    source: the node on whose host `ask` is run; its output is kept secret. The rest is as in Run.
+    """
+
+    source: str
+    ask: Command
+    command: Command
+    timeout_s: float = 300.0
+    again_s: float = 0.0
+
+    @property
+    def limit_s(self) -> float:
+        """How long both may take."""
+        return self.timeout_s + self.again_s
+
+
+Action = Verb | Run | Relay
 
 
 @dataclass(frozen=True)
@@ -113,9 +146,17 @@ class Step:
     if_needed: bool = False
 
     def commands(self, state: ClusterState | None = None) -> tuple[Command, ...]:
-        if isinstance(self.action, Verb):
-            return (self.action.command(state),)
-        return self.action.commands
+        return tuple(command for _, command in self.placed(state))
+
+    def placed(self, state: ClusterState | None = None) -> tuple[tuple[str, Command], ...]:
+        """Each command and the node in whose container, or on whose host, it is run."""
+        action = self.action
+        if isinstance(action, Verb):
+            return ((self.node, action.command(state)),)
+        if isinstance(action, Relay):
+            fed = replace(action.command, stdin=Secret(""))
+            return (action.source, action.ask), (self.node, fed)
+        return tuple((self.node, command) for command in action.commands)
 
 
 Stage = tuple[Step, ...]

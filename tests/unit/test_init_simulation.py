@@ -17,30 +17,33 @@ import pytest
 
 from pgha.commands.base import Command, Secret
 from pgha.commands.docker_answers import EngineInfo, NetworkInfo
-from pgha.errors import CommandFailed, PghaError, Refused, Unreachable
+from pgha.errors import PghaError, Refused, Unreachable
 from pgha.execute import Listener, execute
 from pgha.keys import Birth, make_birth
 from pgha.node.paths import INITIALISING
 from pgha.node.report import Assignment, Postgres, Role
 from pgha.node.survey import FORCED
 from pgha.operations.init import FIRST_TERM, init
-from pgha.plan import Plan, Run, Step
+from pgha.plan import Plan, Relay, Run, Step
 from pgha.site import HostFacts, Site, VolumeFacts
 from pgha.state import ClusterState, ContainerStatus, NodeState
 from pgha.topology import Kind, Topology
 from pgha.verdict import Verdict, judge
-from tests.unit.builders import provision, two_and_a_witness, two_nodes
+from tests.unit.builders import provision, three_hosts, two_and_a_witness, two_nodes
 from tests.unit.model import Broken, Cut, Model, ModelNode, VerbFailed
 from tests.unit.simulation import CUT, DONE, FAILED, REFUSED, follow_the_advice, settle
 from tests.unit.simulation import Command as Line
 from tests.unit.simulation import run as run_line
+from tests.unit.swarm_model import ADDRESSES, Swarm, require
 
-CLUSTERS = {"two nodes and a witness": two_and_a_witness(), "two nodes": two_nodes()}
+CLUSTERS = {
+    "two nodes and a witness": two_and_a_witness(),
+    "two nodes": two_nodes(),
+    "three hosts": three_hosts(),
+}
 FRESH = "a fresh cluster"  # why `initdb` says that a node is fenced
 PLENTY = 1 << 40
-ENGINE = EngineInfo(
-    "h", "28.0", "Debian", "x86_64", 2, 4 << 30, "overlay2", "/d", "inactive", False
-)
+ENGINE = EngineInfo("h", "28.0", "Debian", "x86_64", 2, 4 << 30, "overlay2", "/d")
 
 
 class Hosts(Model):
@@ -56,6 +59,7 @@ class Hosts(Model):
         self.provision = provision(topology)
         self.births = count(1)
         self.networks: dict[str, dict[str, str]] = {host: {} for host in topology.hosts}
+        self.swarm = Swarm()
         paths = [path for n in topology.nodes for path in n.volumes.all()]
         self.volumes: dict[str, dict[str, str]] = {path: {} for path in paths}
         self.aside: dict[str, set[tuple[str, str]]] = {path: set() for path in paths}
@@ -90,12 +94,22 @@ class Hosts(Model):
         forced = {n.volumes.etc_pgpool for n in nodes if n.name in self.marked & self.forced}
         return HostFacts(
             host,
-            engine=ENGINE,
+            engine=replace(ENGINE, name=host, swarm=self.swarm.info(host)),
+            addresses=(f"eth0 {ADDRESSES[host]}/24",) if host in ADDRESSES else (),
+            swarm_nodes=self.swarm.listed(host),
             image=True,
             containers=tuple((n.container, self.topology.cluster) for n in there),
-            networks=tuple(
-                NetworkInfo("1", name, "bridge", (subnet,), {}, ())
-                for name, subnet in (("bridge", "172.17.0.0/16"), *self.networks[host].items())
+            networks=(
+                NetworkInfo("1", "bridge", "bridge", ("172.17.0.0/16",), {}, ()),
+                *(
+                    NetworkInfo("1", name, "bridge", (subnet,), {}, ())
+                    for name, subnet in self.networks[host].items()
+                ),
+                *(
+                    NetworkInfo("1", name, "overlay", (subnet,), {}, (), attachable=True)
+                    for name, subnet in self.swarm.networks.items()
+                    if host in self.swarm.managers
+                ),
             ),
             volumes=tuple(
                 VolumeFacts(
@@ -130,6 +144,14 @@ class Hosts(Model):
                 self._on_host(node, command)
                 self._gate(node)
             return None
+        if isinstance(step.action, Relay):
+            source = self.topology.node(step.action.source).host
+            said = self.swarm.run(source, step.action.ask)
+            self._gate(node)
+            host = self.topology.node(step.node).host
+            self.swarm.run(host, replace(step.action.command, stdin=Secret(said)))
+            self._gate(node)
+            return None
         if not node.up or not node.reachable:
             raise Unreachable(f"{node.name} does not answer.")
         self._run_verb(node, step.action.name, dict(step.action.known_args(state)))
@@ -146,9 +168,16 @@ class Hosts(Model):
 
     def _on_host(self, node: ModelNode, command: Command) -> None:
         words = command.words[1:]
-        networks = self.networks[self.topology.node(node.name).host]
+        host = self.topology.node(node.name).host
+        networks = self.networks[host]
+        if host in self.swarm.members:
+            networks = networks | self.swarm.networks
         exists = node.container is not ContainerStatus.MISSING
         match words[:2]:
+            case ("swarm", _) | (_, 'exec "$@" > /dev/null'):
+                self.swarm.run(host, command)
+            case ("network", "create") if "overlay" in words:
+                self.swarm.run(host, command)
             case ("network", "create"):
                 require(words[-1] not in networks, words)
                 networks[words[-1]] = words[words.index("--subnet") + 1]
@@ -258,12 +287,6 @@ class Hosts(Model):
         return {path: set(v.items()) | self.aside[path] for path, v in self.volumes.items()}
 
 
-def require(holds: bool, words: tuple[str, ...]) -> None:
-    """What Docker refuses to do."""
-    if not holds:
-        raise CommandFailed(f"docker {' '.join(words[:2])} failed", status=1)
-
-
 @dataclass(frozen=True)
 class Result:
     ending: str
@@ -321,6 +344,8 @@ def is_whole(hosts: Hosts) -> str:
     settings = hosts.provision.settings
     known = {settings.postgres_user, settings.replication_user}
     strange = [name for name, roles in hosts.roles.items() if roles != known]
+    if topology.swarm and (fault := hosts.swarm.fault(topology.hosts)):
+        return fault
     if lost or away or strange or hosts.marked:
         return f"lost={lost} doors={away} roles={strange} marked={hosts.marked}"
     return "" if judge(state)[0] is Verdict.HEALTHY else f"{judge(state)}"
@@ -355,6 +380,7 @@ def test_from_nothing_to_a_whole_cluster(name: str) -> None:
     hosts = complete(CLUSTERS[name])
     assert is_whole(hosts) == ""
     assert not any(hosts.aside.values())
+    assert hosts.swarm.exposed == set()
 
 
 @pytest.mark.parametrize(
@@ -363,6 +389,7 @@ def test_from_nothing_to_a_whole_cluster(name: str) -> None:
         ("two nodes and a witness", "operator"),
         ("two nodes and a witness", "verb"),
         ("two nodes", "operator"),
+        ("three hosts", "operator"),
     ],
 )
 def test_init_that_is_cut_off_anywhere_is_finished_by_init(name: str, mode: str) -> None:
