@@ -64,7 +64,9 @@ def swarm_trouble(host: Host) -> str:
     try:
         told = host.run(docker.info(), timeout_s=SWARM_S, check=False)
     except Unreachable:
-        return f"{host.name}'s Swarm does not answer: it may have lost the majority of its managers."
+        return (
+            f"{host.name}'s Swarm does not answer: it may have lost the majority of its managers."
+        )
     engine = parse_info(told.stdout) if told.status == 0 else None
     if engine is None:
         return f"No Docker engine answers on {host.name}."

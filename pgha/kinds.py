@@ -147,7 +147,9 @@ def _interface(text: str) -> str:
     return text
 
 
-INTERFACE = Kind("an interface such as eth1, a subnet such as 192.168.56.0/24, or nothing", _interface)
+INTERFACE = Kind(
+    "an interface such as eth1, a subnet such as 192.168.56.0/24, or nothing", _interface
+)
 ADDRESS = Kind("an IPv4 address such as 10.0.0.11", _address)
 SUBNET = Kind("an IPv4 subnet such as 10.0.0.0/24", _subnet)
 

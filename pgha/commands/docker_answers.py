@@ -9,8 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pgha.commands.documents import Table, as_table, documents, items, number, rows, table, text_of, texts_of
-from pgha.commands.swarm_answers import SwarmInfo, read_swarm
+from pgha.commands.documents import (
+    Table,
+    as_table,
+    documents,
+    items,
+    number,
+    rows,
+    table,
+    text_of,
+    texts_of,
+)
+from pgha.commands.swarm_answers import NO_SWARM, SwarmInfo, read_swarm
 
 SSH_PORT = "22/tcp"
 
@@ -89,7 +99,7 @@ class ImageInfo:
 @dataclass(frozen=True)
 class EngineInfo:
     """What `info` says. pools: the subnets out of which it takes those of its own networks, where
-    somebody has said so."""
+    somebody has said so. live_restore: containers outlive the engine, which Swarm forbids."""
 
     name: str
     version: str
@@ -99,8 +109,9 @@ class EngineInfo:
     memory_bytes: int
     storage_driver: str
     root_dir: str
-    swarm: SwarmInfo = SwarmInfo()
+    swarm: SwarmInfo = NO_SWARM
     pools: tuple[str, ...] = ()
+    live_restore: bool = False
 
 
 def parse_inspect(text: str) -> dict[str, ContainerInfo]:
@@ -183,6 +194,7 @@ def parse_info(text: str) -> EngineInfo | None:
         root_dir=text_of(document, "DockerRootDir"),
         swarm=read_swarm(table(document, "Swarm")),
         pools=tuple(text_of(pool, "Base") for pool in rows(document, "DefaultAddressPools")),
+        live_restore=bool(document.get("LiveRestoreEnabled")),
     )
 
 

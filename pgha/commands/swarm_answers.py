@@ -29,6 +29,9 @@ class SwarmInfo:
     data_port: int = 4789
 
 
+NO_SWARM = SwarmInfo()
+
+
 @dataclass(frozen=True)
 class SwarmNode:
     """A line of a Swarm's own list of its hosts. status: Ready, Down, …; availability: Active,

@@ -199,10 +199,10 @@ def _of_ours(
         has = " and ".join(network.subnets) or "no subnet"
         yield f"The network {name} exists on {facts.name} with {has}, not {subnet}."
     driver = "overlay" if topology.swarm else "bridge"
+    encrypted = provision.settings.backend_encryption and name == topology.backend_network
     if network.driver != driver:
         yield f"The network {name} exists on {facts.name} as a {network.driver}, not as {driver}."
     elif topology.swarm and not network.attachable:
         yield f"The network {name} exists, but not --attachable: containers cannot join it."
-    elif name == topology.backend_network and provision.settings.backend_encryption:
-        if not network.encrypted:
-            yield f"The network {name} exists without encryption, and BACKEND_ENCRYPTION is on."
+    elif topology.swarm and encrypted and not network.encrypted:
+        yield f"The network {name} exists without encryption, and BACKEND_ENCRYPTION is on."

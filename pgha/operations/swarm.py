@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network
 
-from pgha.commands.swarm_answers import SwarmInfo, SwarmNode
+from pgha.commands.swarm_answers import NO_SWARM, SwarmInfo, SwarmNode
 from pgha.operations.provision import Provision
 from pgha.site import HostFacts, Site
 
@@ -110,7 +110,9 @@ def swarm_obstacles(site: Site, provision: Provision) -> tuple[str, ...]:
         )
     if head is not None:
         found += _of_members(head, [h for h in members if h is not head])
-    found += _of_addresses(known, provision, [h for h in known.hosts if h not in members])
+    joining = [h for h in known.hosts if h not in members]
+    found += (_live_restore(h.name) for h in joining if h.engine and h.engine.live_restore)
+    found += _of_addresses(provision, joining)
     if not members and len(known.hosts) == len(site.hosts) and not free_pool(site, provision):
         found.append(
             "No subnet is free for a new Swarm's own networks: make it by hand, with docker swarm "
@@ -163,7 +165,15 @@ def _unfit(node: SwarmNode) -> str:
     return "" if node.availability != "Drain" else "drained"
 
 
-def _of_addresses(site: Site, provision: Provision, joining: list[HostFacts]) -> Iterator[str]:
+def _live_restore(host: str) -> str:
+    return (
+        f"{host}'s engine has live-restore on, which Swarm does not allow: "
+        f'"live-restore": false in '
+        f"/etc/docker/daemon.json, and systemctl reload docker, on {host}."
+    )
+
+
+def _of_addresses(provision: Provision, joining: list[HostFacts]) -> Iterator[str]:
     """Each host that joins needs one address at which the others reach it."""
     wanted = provision.settings.swarm_interface
     for host in joining:
@@ -221,7 +231,7 @@ def _address(host: HostFacts, wanted: str) -> str:
 
 
 def _swarm(host: HostFacts) -> SwarmInfo:
-    return host.engine.swarm if host.engine else SwarmInfo()
+    return host.engine.swarm if host.engine else NO_SWARM
 
 
 def _home(site: Site, provision: Provision) -> HostFacts:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from typing import Any
 
 from lab import Lab
+
 from pgha.errors import Failed, Unreachable
 from pgha.image_inputs import image_name
 from pgha.settings import Settings, load
@@ -43,17 +45,17 @@ class LabCluster:
         assert [each.wait(timeout=IMAGE_S) for each in loads] == [0] * len(loads)
 
     def inv(
-        self, *words: str, check: int | None = 0, limit_s: float = LIMIT_S, **variables: str
+        self, *words: str, check: int | None = 0, environ: Mapping[str, str] | None = None
     ) -> Done:
-        """`inv WORDS -e <the lab>`; check: the exit code that it must have; variables win."""
+        """`inv WORDS -e <the lab>`; check: the exit code that it must have."""
         done = subprocess.run(
             (*INVOKE, *words, "-e", self.lab.name),
             cwd=self.lab.files.root,
             input="",
             capture_output=True,
             text=True,
-            timeout=limit_s,
-            env=environment(variables),
+            timeout=LIMIT_S,
+            env=environment(environ),
         )
         result = Done(done.returncode, done.stdout, done.stderr)
         if check is not None:
@@ -102,8 +104,9 @@ class LabCluster:
         for host in self.hosts:
             node = next(n for n in self.topology.nodes if n.host == host)
             script = (
-                'systemctl disable --now "pgha-$0.service"; rm -f "/etc/systemd/system/pgha-$0.service";'
-                ' systemctl daemon-reload; docker rm -f "$0"; rm -rf "$1"'
+                'unit="pgha-$0.service"; systemctl disable --now "$unit";'
+                ' rm -f "/etc/systemd/system/$unit"; systemctl daemon-reload;'
+                ' docker rm -f "$0"; rm -rf "$1"'
             )
             words = ("sh", "-c", script, node.container, self.settings.volume_root)
             self.lab.on(host, *words, check=False)

@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-
 from lab import Lab
+
 from tests.lab.lab_cluster import LabCluster
 
 # `status` is done within 3 s of its own, and a process has to start.
@@ -31,6 +31,7 @@ def fresh(lab: Lab) -> Iterator[LabCluster]:
 @pytest.fixture
 def bare(fresh: LabCluster) -> Iterator[LabCluster]:
     """The same for one test."""
+    fresh.remove()
     try:
         yield fresh
     finally:
@@ -85,7 +86,7 @@ def test_swarms_that_cannot_be_used_are_named(bare: LabCluster) -> None:
     bare.docker("node-1", "swarm", "join", "--token", token, f"{address}:2377")
     # Of a cluster of node-1 and node-2, none is a manager.
     two = {"MASTER_NODE": "node-1", "STANDBY_NODE": "node-2", "WITNESS_NODE": ""}
-    said = bare.inv("init", check=3, **two).stderr
+    said = bare.inv("init", check=3, environ=two).stderr
     assert "No host of the cluster is a manager of its Swarm: docker node promote node-1" in said
     nothing_made(bare)
 
@@ -164,9 +165,7 @@ def test_a_host_that_reboots_comes_back_by_itself(
 
 
 @pytest.mark.parametrize("name", ["node-0", "node-2"])
-def test_a_host_that_lost_its_power_comes_back_by_itself(
-    with_units: LabCluster, name: str
-) -> None:
+def test_a_host_that_lost_its_power_comes_back_by_itself(with_units: LabCluster, name: str) -> None:
     with_units.lab.kill(name)
     with_units.becomes("degraded")
     with_units.lab.heal(name)
@@ -217,7 +216,7 @@ def test_a_users_own_swarm_is_used_as_it_is(bare: LabCluster) -> None:
     address = bare.docker("node-2", "info", "-f", "{{.Swarm.NodeAddr}}")
     for host in ("node-0", "node-1"):
         bare.docker(host, "swarm", "join", "--token", token, f"{address}:2377")
-    bare.inv("init", BACKEND_ENCRYPTION="on")
+    bare.inv("init", environ={"BACKEND_ENCRYPTION": "on"})
     assert bare.status()["verdict"] == "healthy"
     assert bare.docker("node-2", "swarm", "join-token", "-q", "worker") == token
     options = bare.docker(

@@ -84,7 +84,9 @@ def test_a_container_is_started_again_until_its_swarm_is_there() -> None:
 def test_a_swarm_that_does_not_come_back_is_what_the_error_says() -> None:
     lost = info(ControlAvailable=True, Error="no leader")
     host = Played(lambda command: (1, "") if command == START else (0, lost))
-    with pytest.raises(Failed, match=r"has lost the majority of its managers \(no leader\)") as seen:
+    with pytest.raises(
+        Failed, match=r"has lost the majority of its managers \(no leader\)"
+    ) as seen:
         hosting.run(host, Run((START,), again_s=0.6))
     assert seen.value.next == "inv status"
     assert "container start" in seen.value.details[0]

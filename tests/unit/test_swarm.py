@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from ipaddress import IPv4Address
+from typing import Any
 
 import pytest
 
@@ -142,7 +143,9 @@ def test_a_manager_that_listens_elsewhere_is_joined_there() -> None:
     facts = member("node-0", of=("node-0",))
     assert facts.engine is not None
     remotes = {"id-node-0": "192.168.56.10:4000"}
-    moved = replace(facts, engine=replace(facts.engine, swarm=replace(facts.engine.swarm, remotes=remotes)))
+    moved = replace(
+        facts, engine=replace(facts.engine, swarm=replace(facts.engine.swarm, remotes=remotes))
+    )
     assert swarm_plan(site(moved), provision()).remote == "192.168.56.10:4000"
 
 
@@ -155,8 +158,10 @@ def test_the_home_host_is_asked_first_where_it_is_a_manager() -> None:
 
 @pytest.mark.parametrize(
     ("managers", "joining", "more"),
-    [(1, 0, 0), (1, 1, 0), (1, 2, 2), (1, 3, 2), (1, 4, 4), (1, 9, 4)]
-    + [(2, 1, 1), (2, 2, 1), (3, 1, 0), (3, 2, 2), (5, 3, 0), (7, 2, 0)],
+    [
+        *((1, 0, 0), (1, 1, 0), (1, 2, 2), (1, 3, 2), (1, 4, 4), (1, 9, 4)),
+        *((2, 1, 1), (2, 2, 1), (3, 1, 0), (3, 2, 2), (5, 3, 0), (7, 2, 0)),
+    ],
 )
 def test_managers_are_an_odd_number_and_five_at_most(
     managers: int, joining: int, more: int
@@ -191,11 +196,11 @@ def test_docker_takes_addresses_by_itself_where_none_of_ours_is() -> None:
 
 
 def test_an_overlay_that_is_there_is_used_and_one_that_does_not_fit_is_named() -> None:
-    def seen(**more: object) -> Site:
+    def seen(**more: Any) -> Site:
         fits = NetworkInfo(
             *("9", "postgres-cluster-backend", "overlay", ("10.0.0.0/24",), {}, ()), attachable=True
         )
-        network = replace(fits, **more)  # type: ignore[arg-type]
+        network = replace(fits, **more)
         first = member("node-0")
         return site(
             replace(first, networks=(*first.networks, network)), member("node-1"), member("node-2")
@@ -210,12 +215,14 @@ def test_an_overlay_that_is_there_is_used_and_one_that_does_not_fit_is_named() -
         ({"subnets": ("10.9.0.0/24",)}, "", "exists on node-0 with 10.9.0.0/24, not 10.0.0.0/24"),
         ({}, "BACKEND_ENCRYPTION=on\n", "exists without encryption"),
     ):
-        (said,) = network_obstacles(seen(**more), provision(by))  # type: ignore[arg-type]
+        (said,) = network_obstacles(seen(**more), provision(by))
         assert words in said
 
 
 def test_the_backend_alone_is_encrypted() -> None:
-    made = [line for line in lines(site(), provision("BACKEND_ENCRYPTION=on\n")) if "overlay" in line]
+    made = [
+        line for line in lines(site(), provision("BACKEND_ENCRYPTION=on\n")) if "overlay" in line
+    ]
     assert ["--opt encrypted" in line for line in made] == [True, False]
 
 
@@ -310,7 +317,9 @@ def test_a_host_with_several_addresses_needs_a_word() -> None:
     )
     for word in ("eth1", "192.168.56.0/24"):
         named = provision(f"SWARM_INTERFACE={word}\n")
-        others = [host(n, addresses=(f"eth1 192.168.56.1{n[-1]}/24",)) for n in ("node-0", "node-2")]
+        others = [
+            host(n, addresses=(f"eth1 192.168.56.1{n[-1]}/24",)) for n in ("node-0", "node-2")
+        ]
         fits = site(host("node-1", addresses=both), *others)
         assert swarm_obstacles(fits, named) == ()
         assert swarm_plan(fits, named).joining[0].address == "192.168.56.11"
@@ -322,10 +331,18 @@ def test_a_host_with_several_addresses_needs_a_word() -> None:
     assert said == "node-1 has no address at which other hosts could reach it."
 
 
+def test_an_engine_that_swarm_does_not_allow_is_named() -> None:
+    of = site(host("node-2", engine=replace(ENGINE, live_restore=True)))
+    (said,) = swarm_obstacles(of, provision())
+    assert said.startswith("node-2's engine has live-restore on, which Swarm does not allow")
+
+
 # ---- Ports
 
 
-def looked(name: str, *, answered: tuple[str, ...] = NAMES, taken: tuple[str, ...] = ()) -> PortFacts:
+def looked(
+    name: str, *, answered: tuple[str, ...] = NAMES, taken: tuple[str, ...] = ()
+) -> PortFacts:
     """What this host found out where only these hosts answered it."""
     pairs = tuple((peer, port) for peer in answered if peer != name for port in ALL_PORTS)
     return PortFacts(taken=taken, answered=pairs)
