@@ -52,7 +52,7 @@ def nothing_made(cluster: LabCluster) -> None:
 def test_a_blocked_port_is_named_with_both_hosts(bare: LabCluster) -> None:
     rules = (
         "table inet blocked { chain input { type filter hook input priority 0;"
-        " udp dport 4789 drop; tcp dport 7946 drop; } }"
+        " udp dport 4789 drop; tcp dport 7946 drop; }; }"
     )
     bare.lab.on("node-1", "nft", "-f", "-", stdin=rules)
     try:
