@@ -1,7 +1,8 @@
 """How long the commands take, as whole processes: `python -m bench.commands -e NAME [--runs 5]`.
 
-`status`, `failover`, `failback` and, after the primary's container was killed, `failover` and
-`recovery`. With `--init` also `stop` and `init -f`: a new cluster, the old data moved aside.
+`status`, `failover`, `failback` and, where nobody takes over by himself (AUTO_FAILOVER=off,
+AUTO_RECOVERY=off), `failover` after the primary's container was killed, and `recovery`. With
+`--init` also `stop` and `init -f`: a new cluster, the old data moved aside.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pgha import Cluster
+from pgha.commands import docker
+from pgha.limits import DOCKER_S
+from pgha.remote import Reach
 
 
 def timed(env: str | None, *words: str, may_fail: bool = False) -> float:
@@ -38,14 +42,21 @@ def one_round(env: str | None, with_init: bool) -> dict[str, float]:
     times["failover"] = timed(env, "failover")
     times["failback"] = timed(env, "failback")
     with Cluster.load(env) as cluster:
-        primary = cluster.status().state.primary
-        assert primary is not None
-        container = cluster.topology.node(primary.name).container
-    subprocess.run(("docker", "kill", container), check=True, capture_output=True)
+        if cluster.settings.auto_failover or cluster.settings.auto_recovery:
+            return times
+        _kill_the_primary(cluster)
     times["failover, the primary's container killed"] = timed(env, "failover")
     times["recovery"] = timed(env, "recovery")
     timed(env, "failback")
     return times
+
+
+def _kill_the_primary(cluster: Cluster) -> None:
+    primary = cluster.status().state.primary
+    assert primary is not None
+    container = cluster.topology.node(primary.name).container
+    with Reach(cluster.settings, cluster.topology) as reach:
+        reach.host(primary.name).run(docker.kill(container), timeout_s=DOCKER_S)
 
 
 def main() -> None:

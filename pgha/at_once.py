@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Mapping
@@ -14,11 +15,22 @@ K = TypeVar("K")
 T = TypeVar("T")
 
 
-def at_once(jobs: Mapping[K, Callable[[], T]], *, timeout_s: float) -> dict[K, T | PghaError]:
+# Jobs that are told to stop have this long to end what they have on other machines.
+_STOP_S = 4.0
+
+
+def at_once(
+    jobs: Mapping[K, Callable[[], T]],
+    *,
+    timeout_s: float,
+    stop: Callable[[], None] | None = None,
+) -> dict[K, T | PghaError]:
     """Run each job in a thread of its own; what it returned, or the PghaError that it raised.
 
     Whoever is not back after `timeout_s` has Unreachable as its answer. Its thread is left behind:
     nothing can end a thread that hangs, but as a daemon it does not keep the process alive.
+
+    stop: makes the jobs end soon; called where we are interrupted, and they are waited for a while.
 
     Raises any other exception of a job as it is (a defect of ours), at once.
     """
@@ -34,14 +46,20 @@ def at_once(jobs: Mapping[K, Callable[[], T]], *, timeout_s: float) -> dict[K, T
     for key, job in jobs.items():
         threading.Thread(target=work, args=(key, job), daemon=True, name=f"job {key}").start()
     answers: dict[K, T | PghaError] = {}
-    while len(answers) < len(jobs):
-        try:
-            key, answer = finished.get(timeout=deadline.left_s)
-        except queue.Empty:
-            break
-        if isinstance(answer, BaseException) and not isinstance(answer, PghaError):
-            raise answer
-        answers[key] = answer
+    try:
+        while len(answers) < len(jobs):
+            try:
+                key, answer = finished.get(timeout=deadline.left_s)
+            except queue.Empty:
+                break
+            if isinstance(answer, BaseException) and not isinstance(answer, PghaError):
+                raise answer
+            answers[key] = answer
+    except BaseException:
+        if stop is not None:
+            stop()
+            _await(finished, len(jobs) - len(answers))
+        raise
     late = f"did not answer within {timeout_s:g} s."
 
     def unreachable(key: K) -> Unreachable:
@@ -49,3 +67,11 @@ def at_once(jobs: Mapping[K, Callable[[], T]], *, timeout_s: float) -> dict[K, T
         return Unreachable(f"{key[-1] if isinstance(key, tuple) else key} {late}")
 
     return {key: answers[key] if key in answers else unreachable(key) for key in jobs}
+
+
+def _await(finished: queue.SimpleQueue[tuple[K, T | BaseException]], running: int) -> None:
+    """Give so many jobs _STOP_S to end."""
+    deadline = Deadline(_STOP_S)
+    with contextlib.suppress(queue.Empty):
+        for _ in range(running):
+            finished.get(timeout=deadline.left_s)

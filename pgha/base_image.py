@@ -11,8 +11,10 @@ from pathlib import Path
 
 from pgha.commands import docker
 from pgha.commands.base import Command
-from pgha.errors import CommandFailed, Failed, Refused
+from pgha.errors import CommandFailed, Failed, PghaError, Refused
+from pgha.relay import Moved, Silence, relay
 from pgha.remote import Host
+from pgha.waiting import Patience
 
 # Suites whose Release files expire: a mirror's copy may be older than that.
 TESTING = {"forky"}
@@ -23,7 +25,15 @@ BASE_S = 1800.0
 Report = Callable[[str], None]
 
 
-def make_base(host: Host, name: str, suite: str, report: Report, local: Host) -> None:
+def make_base(
+    host: Host,
+    name: str,
+    suite: str,
+    report: Report,
+    local: Host,
+    silence: Silence,
+    moved: Moved,
+) -> None:
     """Make Debian's `suite` on the machine we run on, and give it to the host's engine as `name`.
 
     Raises Refused where no tool for it is installed, Failed on the way.
@@ -44,8 +54,14 @@ def make_base(host: Host, name: str, suite: str, report: Report, local: Host) ->
             what = _failure(suite)
             for command in _debootstrap_commands(suite, f"{place}/root", archive):
                 run_watched(local, command, report, what, BASE_S)
-        content = Path(archive).read_bytes()
-    host.run(docker.import_image(content, name), timeout_s=BASE_S)
+        command = docker.import_image(b"", name)
+        answers: list[float | PghaError] = []
+        relay(
+            Path(archive), {host: command}, silence, moved, lambda _, answer: answers.append(answer)
+        )
+    for answer in answers:
+        if isinstance(answer, PghaError):
+            raise answer
 
 
 def _mmdebstrap(local: Host, suite: str, archive: str, report: Report) -> None:
@@ -94,11 +110,11 @@ _STEP = re.compile(r"^(?:Step |#\d+ \[ *)(\d+)/(\d+)")
 
 
 def run_watched(
-    host: Host, command: Command, report: Report, failed: str, timeout_s: float
+    host: Host, command: Command, report: Report, failed: str, timeout_s: float | Patience
 ) -> None:
     """Run a long command; its steps are reported as it goes.
 
-    Raises Failed with its last lines where it fails.
+    failed: the beginning of the sentence that Failed has where it fails, beside its last lines.
     """
     last: deque[str] = deque(maxlen=15)
 

@@ -9,95 +9,19 @@ import contextlib
 import select
 import threading
 import time
-from collections.abc import Callable
-from typing import Protocol
 
-from pgha.at_once import at_once
 from pgha.commands.base import Command
 from pgha.errors import Unreachable
-from pgha.hosts import Result, Session, brief, last_lines, overdue
+from pgha.hosts import Result, Session, Stream, brief, last_lines, overdue
 from pgha.processes import CHUNK_BYTES, LINGER_S, LOOK_S, OnLine, Output
+from pgha.raw_channel import Head, Kill, RawChannel, Start, part
+from pgha.streams import SshStream
 from pgha.waiting import Deadline
 
 # The server's shell begins a program.
 _START_S = 10.0
 # A program that is asked no more has this long to end by itself.
 _FAREWELL_S = 1.0
-# Ending what runs on the other side, and giving the channel up.
-_PARTING_S = 3.0
-
-
-class _Transport(Protocol):
-    def is_active(self) -> bool: ...
-
-
-class RawChannel(Protocol):
-    """What we use of `paramiko.Channel`."""
-
-    closed: bool
-    exit_status: int
-    status_event: threading.Event
-
-    @property
-    def eof_received(self) -> int: ...
-    def get_transport(self) -> _Transport: ...
-    def settimeout(self, timeout: float | None) -> None: ...
-    def fileno(self) -> int: ...
-    def recv_ready(self) -> bool: ...
-    def recv(self, nbytes: int) -> bytes: ...
-    def recv_stderr_ready(self) -> bool: ...
-    def recv_stderr(self, nbytes: int) -> bytes: ...
-    def sendall(self, s: bytes) -> None: ...
-    def shutdown_write(self) -> None: ...
-    def close(self) -> None: ...
-
-
-# Has the user's shell run a line; raises Unreachable.
-Start = Callable[[str, Deadline], None]
-# Ends a process group, over another channel.
-Kill = Callable[[int], None]
-
-# Every line begins with it: the shell says its process number, and becomes the program. SSH has a
-# request for signals (RFC 4254, "Signals"), but OpenSSH's server refuses it to root.
-_MARK = "pgha-process:"
-
-
-def part(action: Callable[[], None]) -> None:
-    """Do what ends a connection or a channel, and wait for it no longer than _PARTING_S.
-
-    A signal's exception can come between Paramiko's taking of a lock and its `try`: then nobody
-    ever gives that lock back, and whoever closes the connection would wait for it without end.
-    """
-
-    def suppressed() -> None:
-        with contextlib.suppress(OSError, EOFError):
-            action()
-
-    at_once({"the end": suppressed}, timeout_s=_PARTING_S)
-
-
-class _Head:
-    """Takes the process number off a program's output, and what a shell's start-up file said."""
-
-    def __init__(self) -> None:
-        self.pid: int | None = None
-        self._held = b""
-
-    def line(self, command: Command) -> str:
-        """What the user's shell is given."""
-        return f"echo {_MARK}$$; exec {command.quoted}"
-
-    def strip(self, piece: bytes) -> bytes:
-        """What of this piece, and of those before it, is the program's."""
-        if self.pid is not None:
-            return piece
-        self._held += piece
-        _, mark, after = self._held.partition(_MARK.encode())
-        number, newline, rest = after.partition(b"\n")
-        if not mark or not newline:
-            return b""
-        self.pid = int(number)
-        return rest
 
 
 class SshChannel:
@@ -108,7 +32,7 @@ class SshChannel:
         self._channel = channel
         self._start = start
         self._kill = kill
-        self._head = _Head()
+        self._head = Head()
 
     def run(self, command: Command, deadline: Deadline, on_line: OnLine | None) -> Result:
         """At the deadline the command's process group gets SIGTERM, then SIGKILL.
@@ -122,7 +46,7 @@ class SshChannel:
             self._feed(command.stdin_bytes, deadline)
             self._read(stdout, stderr, deadline)
             if not self._channel.status_event.is_set():
-                raise overdue(self._name, command, deadline.timeout_s, stderr.end())
+                raise overdue(self._name, command, deadline, stderr.end())
             if self._channel.exit_status < 0 and not self._channel.get_transport().is_active():
                 raise self._cut(command)
         except BaseException:
@@ -136,6 +60,10 @@ class SshChannel:
         command = Command(words)
         self._start(self._head.line(command), Deadline(_START_S))
         return LineSession(self._name, command, self._channel, self._head)
+
+    def stream(self, command: Command, deadline: Deadline) -> Stream:
+        self._start(self._head.line(command), deadline)
+        return SshStream(self._name, command, self._channel, self._head, self._kill)
 
     def close(self) -> None:
         self._channel.close()
@@ -195,7 +123,7 @@ class SshChannel:
 class LineSession:
     """A program on the other side of one channel."""
 
-    def __init__(self, name: str, command: Command, channel: RawChannel, head: _Head) -> None:
+    def __init__(self, name: str, command: Command, channel: RawChannel, head: Head) -> None:
         self._name = name
         self._command = command
         self._channel = channel
@@ -242,7 +170,7 @@ class LineSession:
         except TimeoutError:
             said = self._said()
             self._channel.close()
-            raise overdue(self._name, self._command, deadline.timeout_s, said) from None
+            raise overdue(self._name, self._command, deadline, said) from None
         # What nobody reads would fill the channel's window, and stop the program.
         self._said()
         if not piece:

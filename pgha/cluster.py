@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pgha.commands.base import Secret
+from pgha.credentials import Ask, Credentials
 from pgha.errors import PghaError, Refused, Unreachable
 from pgha.settings import Settings, load
 from pgha.topology import Topology, topology
 
 if TYPE_CHECKING:
+    from pgha.doctor.findings import Checkup
     from pgha.execute import Listener, Outcome
     from pgha.history import History
     from pgha.hosts import Observer
@@ -38,6 +40,7 @@ class Cluster:
 
     listener: told about each step of what changes something.
     observer: told about each command that is run (DEBUG=1).
+    ask: asks for a key's passphrase or sudo's password; None: nobody can be asked.
     """
 
     def __init__(
@@ -47,12 +50,15 @@ class Cluster:
         listener: Listener | None = None,
         observer: Observer | None = None,
         by: str = "",
+        ask: Ask | None = None,
     ) -> None:
         self.settings = settings
         self.topology: Topology = topology(settings)
         self.by = by or _who()
         self._listener = listener
         self._observer = observer
+        self._ask = ask
+        self._credentials = Credentials(settings.ssh_passphrase, settings.sudo_password)
         self._reach: Reach | None = None
         self._world: RealWorld | None = None
 
@@ -65,6 +71,7 @@ class Cluster:
         cwd: Path | None = None,
         listener: Listener | None = None,
         observer: Observer | None = None,
+        ask: Ask | None = None,
     ) -> Cluster:
         """The cluster of `env/NAME.env`, or of a file's path; None: PGHA_ENV, else the default.
 
@@ -73,7 +80,7 @@ class Cluster:
         settings = load(
             env, environ=os.environ if environ is None else environ, cwd=cwd or Path.cwd()
         )
-        return cls(settings, listener=listener, observer=observer)
+        return cls(settings, listener=listener, observer=observer, ask=ask)
 
     def __enter__(self) -> Cluster:
         return self
@@ -93,7 +100,8 @@ class Cluster:
         """What is true right now, within 3 s, whatever hangs."""
         from pgha.status import status_of
 
-        return status_of(self._open().whole())
+        self._open()
+        return status_of(self._whole())
 
     def history(self) -> History:
         """What happened to the cluster, from the nodes' own records, oldest first.
@@ -103,9 +111,18 @@ class Cluster:
         from pgha.history import history
         from pgha.records import read_records
 
-        self._open()
+        self._admitted()
         assert self._reach is not None
         return history(self.topology.cluster, read_records(self._reach, self._provision()))
+
+    def doctor(self) -> Checkup:
+        """What stands between this configuration and a healthy cluster; nothing is changed."""
+        from pgha.doctor.checks import checkup
+        from pgha.doctor.examine import examine
+
+        self._admitted()
+        assert self._reach is not None
+        return checkup(examine(self._reach, self._provision(), self._whole()))
 
     def units(self, *, remove: bool = False, dry_run: bool = False) -> Outcome:
         """Systemd units that start the nodes with their hosts. remove: take them away.
@@ -114,7 +131,7 @@ class Cluster:
         """
         from pgha.units import units
 
-        self._open()
+        self._admitted()
         assert self._reach is not None
         with contextlib.nullcontext() if dry_run else self._locked("units"):
             return units(
@@ -129,7 +146,7 @@ class Cluster:
         """The image on every host; a no-op where it is there as it would be built."""
         from pgha.building import build
 
-        self._open()
+        self._admitted()
         assert self._reach is not None
         with contextlib.nullcontext() if dry_run else self._locked("build"):
             return build(self._reach, self.settings, self.topology, self._listening(), dry_run)
@@ -146,7 +163,7 @@ class Cluster:
         from pgha.operations.obstacles import cut_off
         from pgha.survey import survey
 
-        world = self._open()
+        self._open()
         assert self._reach is not None
         reach, provision = self._reach, self._provision()
 
@@ -154,7 +171,7 @@ class Cluster:
             birth, site = make_birth(self.settings, self.topology), survey(reach, provision)
             if any(cut_off(site, node) for node in self.topology.nodes):
                 # What it left may have been in use: nodes that do not run tell at rest.
-                state = world.whole(rest=True)
+                state = self._whole(rest=True)
             return init(state, site, provision, birth, force=force)
 
         return self._change("init", operation, dry_run=dry_run, confirm=confirm)
@@ -260,12 +277,15 @@ class Cluster:
         from pgha.counting import Counting
         from pgha.execute import Outcome, execute
         from pgha.nodes import VerbError
+        from pgha.operations.membership import require_members
 
         world = self._open()
         with self._alone(command, dry_run, hold):
-            state = world.whole(rest=rest)
+            state = self._whole(rest=rest)
             _require_a_host(state)
-            plan = operation(state)
+            if command not in ("init", "stop"):
+                require_members(state)
+            plan = operation(state).within(self.settings.compose_http_timeout)
             if dry_run or not plan.stages:
                 return Outcome(plan, (), state, 0.0)
             if plan.loses and not (confirm and confirm(plan)):
@@ -286,13 +306,38 @@ class Cluster:
     def _open(self) -> RealWorld:
         from pgha.hosts import unobserved
         from pgha.remote import Reach
+        from pgha.unlocking import unlock
         from pgha.world import RealWorld
 
         if self._world is None:
             observer = self._observer or unobserved
-            self._reach = Reach(self.settings, self.topology, observer)
+            if self._ask is not None:
+                unlock(self.settings, self.topology, self._credentials, self._ask)
+            self._reach = Reach(self.settings, self.topology, observer, self._credentials)
             self._world = RealWorld(self._reach, self._provision(), self.by, observer)
         return self._world
+
+    def _whole(self, *, rest: bool = False) -> ClusterState:
+        """Every node; once more where a host wanted sudo's password and somebody knew it."""
+        world = self._open()
+        state = world.whole(rest=rest)
+        return world.whole(rest=rest) if self._told_the_password() else state
+
+    def _admitted(self) -> None:
+        """Every host that answers lets us use Docker, if somebody knows the password for it."""
+        from pgha.unlocking import try_docker
+
+        self._open()
+        if self._ask is not None and self._reach is not None:
+            try_docker(self._reach, self.settings)
+            self._told_the_password()
+
+    def _told_the_password(self) -> bool:
+        refused = self._credentials.refused
+        if self._ask is None or not refused or self._credentials.sudo:
+            return False
+        self._credentials.sudo = self._ask(f"sudo's password on {', '.join(sorted(refused))}: ")
+        return bool(self._credentials.sudo)
 
     def _provision(self) -> Provision:
         from pgha.image_inputs import image_name

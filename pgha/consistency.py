@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from itertools import combinations
 
 from pgha.kinds import nested
-from pgha.variables import LocaleProvider, Mode, Settings, used_volumes
+from pgha.variables import LocaleProvider, Mode, Settings, births, used_volumes
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,12 @@ def _ports(settings: Settings) -> Iterator[Clash]:
 
 def addresses(settings: Settings) -> dict[str, IPv4Address]:
     """The address of each node that there is, by its variable's name."""
-    found = {"MASTER_IP": settings.master_ip, "STANDBY_IP": settings.standby_ip}
-    if settings.witness_node:
-        found["WITNESS_IP"] = settings.witness_ip
-    return found
+    return {f"{each}_IP": getattr(settings, f"{each.lower()}_ip") for each in births(settings)}
 
 
 def node_names(settings: Settings) -> dict[str, str]:
     """The name of each node that there is, by its variable's name."""
-    found = {"MASTER_NODE": settings.master_node, "STANDBY_NODE": settings.standby_node}
-    if settings.witness_node:
-        found["WITNESS_NODE"] = settings.witness_node
-    return found
+    return {f"{each}_NODE": getattr(settings, f"{each.lower()}_node") for each in births(settings)}
 
 
 def _networks(settings: Settings) -> Iterator[Clash]:

@@ -21,6 +21,7 @@ from pgha.errors import PghaError, Refused
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from pgha.doctor.findings import Checkup
     from pgha.execute import Outcome
     from pgha.history import History
     from pgha.plan import Plan, Step
@@ -110,6 +111,17 @@ class Printer:
         from pgha.status_view import print_status
 
         print_status(status, self.caller.typed, rich_console(self.out))
+
+    def checkup(self, checkup: Checkup) -> None:
+        if self.caller.as_json:
+            document = checkup.as_dict()
+            for finding in document["findings"]:
+                finding["remedy"] = finding["remedy"] and self.caller.typed(finding["remedy"])
+            self.document(document)
+            return
+        from pgha.doctor.view import print_checkup
+
+        print_checkup(checkup, self.caller.typed, rich_console(self.out))
 
     def history(self, history: History) -> None:
         if self.caller.as_json:

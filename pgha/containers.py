@@ -51,7 +51,10 @@ Dial = Callable[[Door, Deadline], Wire]
 
 
 class Container:
-    """Commands in one container, as `postgres` unless they name `root`; usable from any thread."""
+    """Commands in one container, as `postgres` unless they name `root`; usable from any thread.
+
+    image_id: what it is made from, as the engine said when it was last asked; "" before.
+    """
 
     def __init__(
         self, name: str, host: Host, dial: Dial, keys: KeyCache, observer: Observer
@@ -63,6 +66,7 @@ class Container:
         self._observer = observer
         self._keys = keys.load()
         self._silent_since: float | None = None
+        self.image_id = ""
         self._kept = {user: self._keep(user) for user in (POSTGRES, "root")}
 
     def run(self, command: Command, *, timeout_s: float, check: bool = True) -> Result:
@@ -130,7 +134,7 @@ class Container:
         begun = time.monotonic()
         result = self._host.answer(docker.exec_in(self.name, limited), deadline)
         if result.status in _TIMED_OUT and time.monotonic() - begun >= limit_s:
-            raise overdue(self.name, command, deadline.timeout_s, result.stderr)
+            raise overdue(self.name, command, deadline, result.stderr)
         if result.status != 0:
             # The client's own failures have the status 1 as well: is the container there at all?
             self._look(deadline)
@@ -157,6 +161,7 @@ class Container:
         """What the engine says of it. Raises NotRunning where it has no processes that answer."""
         answer = self._host.answer(docker.inspect(self.name), deadline)
         info = parse_inspect(answer.stdout).get(self.name)
+        self.image_id = info.image_id if info else ""
         if info is None:
             # Both have the status 1: no such container, and no engine.
             engine = self._host.answer(docker.version(), deadline)

@@ -33,3 +33,6 @@ class Counting(Listener):
 
     def said(self, line: str) -> None:
         self._listener.said(line)
+
+    def moved(self, name: str, sent_bytes: int, total_bytes: int | None) -> None:
+        self._listener.moved(name, sent_bytes, total_bytes)

@@ -100,7 +100,8 @@ def example(heading: str, values: Mapping[str, str], variables: Iterable[Variabl
     for each in variables:
         if each.opens:
             lines += ["", "", f"# {f' {each.opens} '.center(76, '-')}"]
-        lines += ["", *comment(f"{each.text} [{each.kind.expected}]")]
+        if each.text:
+            lines += ["", *comment(f"{each.text} [{each.kind.expected}]")]
         if each.name in values:
             lines.append(f"{each.name}={values[each.name]}")
         else:

@@ -73,6 +73,9 @@ class Listener:
     def said(self, line: str) -> None:
         """A line of progress from within a step (an image's build)."""
 
+    def moved(self, name: str, sent_bytes: int, total_bytes: int | None) -> None:
+        """How much a host has got of what is sent to it; None: nobody knows yet of how much."""
+
 
 def execute(plan: Plan, state: ClusterState, world: World, listener: Listener) -> Outcome:
     """Run all stages of `plan`, beginning from `state`, which was observed just now.
@@ -135,7 +138,7 @@ def _act_at_once(stage: Stage, state: ClusterState, world: World) -> dict[str, N
 
     if not stage:
         return {}
-    limit_s = max(step.action.limit_s for step in stage) + 5.0
+    limit_s = max(step.action.timeout_s for step in stage) + 5.0
     answers = world.at_once({step.title: job(step) for step in stage}, timeout_s=limit_s)
     failures = [answer for answer in answers.values() if isinstance(answer, PghaError)]
     if failures:

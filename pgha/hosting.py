@@ -29,7 +29,7 @@ def run(host: Host, action: Run) -> None:
 def relay(source: Host, host: Host, action: Relay) -> None:
     """Feed what `source` says to the other command. Nobody is shown it."""
     source.observer(source.name, action.ask, None)
-    said = source.answer(action.ask, Deadline(action.timeout_s))
+    said = source.answer(action.ask, Deadline(action.command_s))
     judge(source.name, action.ask, replace(said, stdout=""))
     _run_again(host, replace(action.command, stdin=Secret(said.stdout.strip())), action)
 
@@ -40,7 +40,7 @@ def _run_again(host: Host, command: Command, action: Run | Relay) -> None:
     ready = Deadline(min(action.again_s, READY_AGAIN_S))
     while True:
         try:
-            host.run(command, timeout_s=action.timeout_s)
+            host.run(command, timeout_s=action.command_s)
             return
         except CommandFailed as error:
             if not action.again_s:

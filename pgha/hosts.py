@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from pgha.commands.base import Command
 from pgha.errors import CommandFailed, Unreachable
 from pgha.processes import OnLine
-from pgha.waiting import Deadline
+from pgha.waiting import Deadline, Patience
 
 # How much of a command's line, and of what it said, an error shows: some carry a whole format.
 _SHOWN_CHARACTERS = 160
@@ -49,6 +49,9 @@ class Channel(Protocol):
     def session(self, words: tuple[str, ...]) -> Session:
         """Start a program that stays."""
 
+    def stream(self, command: Command, deadline: Deadline) -> Stream:
+        """Start a program whose bytes are read or written. Raises Unreachable."""
+
     def close(self) -> None:
         """Give it up."""
 
@@ -64,6 +67,29 @@ class Session(Protocol):
 
     def close(self) -> None:
         """End its standard input and its channel."""
+
+
+class Stream(Protocol):
+    """A program that is read from, or written to, as bytes; what it says on stderr is kept.
+
+    Every call may block without end. Whoever uses it watches the clock, and calls `close` from
+    another thread: then the others raise Unreachable, or see an end. (`pgha.relay` does so.)
+    """
+
+    def read(self) -> bytes:
+        """What comes next on its standard output; nothing at the end."""
+
+    def write(self, data: bytes) -> None:
+        """Feed all of it. Raises Unreachable where the program has ended, with what it said."""
+
+    def eof(self) -> None:
+        """Its standard input ends; no harm where it has ended."""
+
+    def end(self) -> Result:
+        """Its standard input ends too; wait for the program's own end. Raises Unreachable."""
+
+    def close(self) -> None:
+        """End the program where it still runs; no harm where it has ended."""
 
 
 class Wire(Protocol):
@@ -132,19 +158,23 @@ class Host(ABC):
         self,
         command: Command,
         *,
-        timeout_s: float,
+        timeout_s: float | Patience,
         check: bool = True,
         on_line: OnLine | None = None,
     ) -> Result:
         """Run a command as whoever we are there (`command.user` is for containers), and wait.
 
-        on_line: gets each line of both outputs as it comes. The command is ended at the deadline.
+        timeout_s: the command is ended then; or a Patience, which each line that it says renews.
+        on_line: gets each line of both outputs as it comes.
 
         Raises Unreachable where no answer came in time, and CommandFailed where the status is not
         0, unless `check` is off. A program that is not there ends with status 127.
         """
         self.observer(self.name, command, None)
-        result = self.answer(command, Deadline(timeout_s), on_line)
+        if isinstance(timeout_s, Patience):
+            result = self.answer(command, timeout_s, timeout_s.hearing(on_line))
+        else:
+            result = self.answer(command, Deadline(timeout_s), on_line)
         self.observer(self.name, command, result)
         if check:
             judge(self.name, command, result)
@@ -153,6 +183,18 @@ class Host(ABC):
     @abstractmethod
     def answer(self, command: Command, deadline: Deadline, on_line: OnLine | None = None) -> Result:
         """`run` without observer and without verdict."""
+
+    def open(self, command: Command, *, timeout_s: float) -> Stream:
+        """Start a command whose bytes are read or written. timeout_s: for its start alone.
+
+        Raises Unreachable. A program that is not there ends at once, with status 127.
+        """
+        self.observer(self.name, command, None)
+        return self.stream(command, Deadline(timeout_s))
+
+    @abstractmethod
+    def stream(self, command: Command, deadline: Deadline) -> Stream:
+        """`open` without observer."""
 
     @abstractmethod
     def lock(self, cluster: str, owner: str) -> AbstractContextManager[None]:
@@ -181,10 +223,10 @@ def judge(place: str, command: Command, result: Result) -> None:
     )
 
 
-def overdue(place: str, command: Command, timeout_s: float, said: str) -> Unreachable:
+def overdue(place: str, command: Command, deadline: Deadline, said: str) -> Unreachable:
     """The error for a command that was ended at its deadline."""
     return Unreachable(
-        f"On {place} «{brief(command)}» was not done within {timeout_s:g} s.",
+        f"On {place} «{brief(command)}» {deadline.missed}.",
         details=last_lines(said),
     )
 

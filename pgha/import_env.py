@@ -14,7 +14,7 @@ from pgha.envfile import Assignment, escaped, example, written
 from pgha.mistakes import near, usage
 from pgha.settings import judged
 from pgha.shellfile import ShellAssignment, read_shell
-from pgha.variables import BY_NAME, VARIABLES, Mode, Settings
+from pgha.variables import BY_NAME, VARIABLES, Mode, Settings, births
 
 MASK = "***"
 
@@ -73,7 +73,7 @@ class Imported:
                 " db_ctl.sh, which reads its file without a shell, they were."
             )
         yield from self._about_mode()
-        if not self.settings.witness_node:
+        if len(births(self.settings)) == 2:
             yield (
                 "There is no WITNESS_NODE: two nodes replicate asynchronously (SYNCHRONOUS_MODE),"
                 " and a silent host is not replaced without an operator."

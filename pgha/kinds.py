@@ -309,9 +309,14 @@ def _password(text: str) -> Secret:
     return Secret(text)
 
 
+def _maybe_password(text: str) -> Secret:
+    return _password(text) if text else Secret("")
+
+
 USER = Kind("a user's name", _user)
 ROLE = Kind("a user's name", _role)
 PASSWORD = Kind("a password, not empty, on one line", _password, hidden=True)
+MAYBE_PASSWORD = Kind("a password on one line, or nothing", _maybe_password, hidden=True)
 
 
 def _maybe_apt_source(text: str) -> str:

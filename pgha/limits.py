@@ -14,6 +14,8 @@ FRESH_S = 1.0
 VERIFY_PAUSE_S = 0.05
 # A stopped node's volumes are read by a helper container, whose start takes about half a second.
 AT_REST_S = 15.0
+# One question of `doctor`: it looks at what may be broken, and waits for no one for long.
+DOCTOR_S = 10.0
 # A node's journal: two files of a megabyte.
 RECORD_S = 10.0
 
@@ -35,8 +37,16 @@ INITDB_S = 120.0
 SQL_S = 60.0
 COPY_S = 86_400.0
 
-# One docker command that makes something; COMPOSE_HTTP_TIMEOUT bounds those that take longer.
+# One docker command that asks something. For those that make something: COMPOSE_HTTP_TIMEOUT, which
+# has this as its default.
 DOCKER_S = 60.0
+COMPOSE_HTTP_TIMEOUT_S = 300.0
+# An image that is built, pulled, pushed or sent takes as long as it takes, while something is said
+# (COMPOSE_HTTP_TIMEOUT again), or bytes move.
+IMAGE_S = 86_400.0
+STALLED_S = 60.0
+# What engine and images every host has: three docker commands on each, all hosts at once.
+LOOK_AT_IMAGES_S = 70.0
 # A container on an overlay cannot start while its host's Swarm is not heard, as just after a boot.
 # Each try takes Docker up to 20 s.
 START_AGAIN_S = 90.0

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from pgha.commands.base import Command
 from pgha.errors import Unreachable
-from pgha.hosts import NOT_FOUND, Host, Observer, Result, brief, overdue, unobserved
+from pgha.hosts import NOT_FOUND, Host, Observer, Result, Stream, brief, overdue, unobserved
 from pgha.locking import lock_here
 from pgha.processes import OnLine, Overdue, run_here
+from pgha.streams import LocalStream
 from pgha.topology import LOCAL_HOST
 from pgha.waiting import Deadline
 
@@ -28,10 +29,14 @@ class LocalHost(Host):
         except FileNotFoundError:
             ended = (NOT_FOUND, "", f"{command.words[0]}: not found")
         except Overdue as late:
-            raise overdue(self.name, command, deadline.timeout_s, late.stderr) from None
+            raise overdue(self.name, command, deadline, late.stderr) from None
         except OSError as error:
             raise Unreachable(f"«{brief(command)}» cannot be started: {error.strerror}.") from None
         return Result(*ended, deadline.spent_s)
+
+    def stream(self, command: Command, deadline: Deadline) -> Stream:
+        """Ended with its process group, by `close`."""
+        return LocalStream(self.name, command)
 
     @contextlib.contextmanager
     def lock(self, cluster: str, owner: str) -> Iterator[None]:

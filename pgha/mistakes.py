@@ -7,10 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pgha.errors import Usage
+from pgha.variable import MORE_STANDBYS
 from pgha.variables import BY_NAME, VARIABLES
 
 # A place in messages, beside the file's name.
 ENVIRONMENT = "environment"
+
+# A variable of a standby beyond the first, whatever its number.
+_NUMBERED = re.compile(r"STANDBY_([0-9]{1,9})_(NODE|IP|VOLUME_\w+)")
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,11 @@ def near(name: str) -> str:
     """The end of a sentence about a name that nobody knows: what was perhaps meant."""
     import difflib
 
+    numbered = _NUMBERED.fullmatch(name.upper())
+    if numbered and name.upper() not in BY_NAME and f"STANDBY_{numbered[2]}" in BY_NAME:
+        first, *_, last = (f"STANDBY_{number}_{numbered[2]}" for number in MORE_STANDBYS)
+        low = int(numbered[1]) < MORE_STANDBYS[0]
+        return f"; did you mean {f'STANDBY_{numbered[2]}' if low else f'one of {first} to {last}'}?"
     found = difflib.get_close_matches(name.upper(), BY_NAME, n=1, cutoff=0.7)
     return f"; did you mean {found[0]}?" if found else ""
 
@@ -86,7 +95,7 @@ def looks_ours(name: str) -> bool:
     """
     if not re.fullmatch(r"[A-Z_][A-Z0-9_]{7,}", name):
         return False
-    if re.match(r"(MASTER|STANDBY|WITNESS)_VOLUME_", name):
+    if re.match(r"(MASTER|STANDBY|WITNESS)_VOLUME_", name) or _NUMBERED.fullmatch(name):
         return True
     return any(one_slip(name, known) for known in BY_NAME)
 

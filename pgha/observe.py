@@ -62,7 +62,13 @@ def observe(
         **{("node", n.name): probe(n.name) for n in wanted},
     }
     answers = at_once(jobs, timeout_s=OBSERVE_S)
-    return tuple(_node_state(n, answers["engine", n.host], answers["node", n.name]) for n in wanted)
+    return tuple(
+        replace(
+            _node_state(n, answers["engine", n.host], answers["node", n.name]),
+            image_id=reach.container(n.name).image_id,
+        )
+        for n in wanted
+    )
 
 
 def _containers(reach: Reach, topology: Topology, node: str) -> Mapping[str, ContainerLine]:
@@ -92,6 +98,8 @@ def _node_state(node: Node, engine: object, probe: object) -> NodeState:
     if line is None:
         return replace(base, container=ContainerStatus.MISSING)
     status = _STATUS.get(line.state, ContainerStatus.UNKNOWN)
+    # The engine lists the image by its name as long as that name still means it, else by its id.
+    base = replace(base, outdated=line.image.startswith("sha256:"))
     if status is not ContainerStatus.RUNNING:
         return replace(base, container=status)
     return replace(base, container=status, report=report, error="" if report else error)

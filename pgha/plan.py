@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pgha.commands.base import Command, Secret
 from pgha.commands.lsn import show_lsn
 from pgha.errors import Failed
+from pgha.limits import COMPOSE_HTTP_TIMEOUT_S
 from pgha.state import ClusterState, Condition
 
 
@@ -44,11 +45,6 @@ class Verb:
     args: tuple[tuple[str, Argument], ...] = ()
     secrets: Mapping[str, Secret] | None = None
     timeout_s: float = 60.0
-
-    @property
-    def limit_s(self) -> float:
-        """How long it may take in all."""
-        return self.timeout_s
 
     def command(self, state: ClusterState | None = None) -> Command:
         """The command line, with the arguments that this state makes known."""
@@ -94,17 +90,23 @@ def _known(value: Argument, state: ClusterState | None) -> str:
 class Run:
     """Commands on the Docker host of the step's node, one after the other.
 
-    timeout_s: of each. again_s: so long one that fails is tried again; each can be run twice.
+    each_s: how long each may take; None: what an operator allows a Docker command
+    (COMPOSE_HTTP_TIMEOUT, which `Plan.within` puts here).
+    again_s: so long one that fails is tried again; it can be run twice.
     """
 
     commands: tuple[Command, ...]
-    timeout_s: float = 300.0
+    each_s: float | None = None
     again_s: float = 0.0
 
     @property
-    def limit_s(self) -> float:
-        """How long all of it may take."""
-        return self.timeout_s + self.again_s
+    def command_s(self) -> float:
+        return COMPOSE_HTTP_TIMEOUT_S if self.each_s is None else self.each_s
+
+    @property
+    def timeout_s(self) -> float:
+        """How long all of them may take."""
+        return len(self.commands) * self.command_s + self.again_s
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,17 @@ class Relay:
     source: str
     ask: Command
     command: Command
-    timeout_s: float = 300.0
+    each_s: float
     again_s: float = 0.0
 
     @property
-    def limit_s(self) -> float:
+    def command_s(self) -> float:
+        return self.each_s
+
+    @property
+    def timeout_s(self) -> float:
         """How long both may take."""
-        return self.timeout_s + self.again_s
+        return 2 * self.each_s + self.again_s
 
 
 Action = Verb | Run | Relay
@@ -183,6 +189,16 @@ class Plan:
     @property
     def titles(self) -> tuple[str, ...]:
         return tuple(step.title for step in self.steps)
+
+    def within(self, docker_s: float) -> Plan:
+        """The same, with this limit for every Docker command that has none of its own."""
+
+        def limited(step: Step) -> Step:
+            if not isinstance(step.action, Run) or step.action.each_s is not None:
+                return step
+            return replace(step, action=replace(step.action, each_s=docker_s))
+
+        return replace(self, stages=tuple(tuple(map(limited, stage)) for stage in self.stages))
 
     def remaining(self, state: ClusterState) -> Plan:
         """Without the steps at the beginning whose result already holds.

@@ -78,10 +78,10 @@ def run_here(
         _converse(process, stdin, deadline, stdout, stderr)
         status = process.wait(deadline.left_s)
     except subprocess.TimeoutExpired:
-        _end(process)
+        end_group(process)
         raise Overdue(stdout.end(), stderr.end()) from None
     except BaseException:
-        _end(process)
+        end_group(process)
         raise
     finally:
         for stream in (process.stdin, process.stdout, process.stderr):
@@ -146,7 +146,7 @@ def _write(selector: selectors.BaseSelector, stdin: IO[bytes], unsent: memoryvie
     return unsent
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end_group(process: subprocess.Popen[bytes]) -> None:
     """SIGTERM to the whole group, then SIGKILL to what is left of it."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import threading
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
 
 from pgha.commands.base import Command
@@ -16,6 +17,7 @@ from pgha.plan import Plan, Step
 if TYPE_CHECKING:
     from rich.console import Group
     from rich.live import Live
+    from rich.table import Table
 
     from pgha.hosts import Result
 
@@ -37,6 +39,7 @@ class Progress(Listener):
         self._done: list[str] = []
         self._running: dict[str, float] = {}
         self._said = ""
+        self._moving: dict[str, tuple[int, int | None]] = {}
         self._width = 0
         self._live: Live | None = None
         self._closed = False
@@ -76,6 +79,12 @@ class Progress(Listener):
                 self._line(f"    {self._said}")
             elif self._said:
                 self._animate()
+
+    def moved(self, name: str, sent_bytes: int, total_bytes: int | None) -> None:
+        """A bar below the spinners, at a terminal only."""
+        with self._lock:
+            self._moving[name] = (sent_bytes, total_bytes)
+            self._animate()
 
     def ran(self, place: str, command: Command, result: Result | None) -> None:
         """The observer of every command (DEBUG=1), before it and after it; secrets show as ***."""
@@ -130,7 +139,7 @@ class Progress(Listener):
 
         self._live = Live(
             console=rich_console(self._stream),
-            get_renderable=self._spinners,
+            get_renderable=self.view,
             refresh_per_second=FRAMES_PER_SECOND,
             transient=True,
             redirect_stdout=False,
@@ -138,8 +147,9 @@ class Progress(Listener):
         )
         self._live.start()
 
-    def _spinners(self) -> Group:
-        """A line for each step that runs and the last that one said, cut to the terminal."""
+    def view(self) -> Group:
+        """A line for each step that runs and the last that one said, cut to the terminal; a bar for
+        each host that something is sent to."""
         from rich.console import Group
         from rich.text import Text
 
@@ -150,4 +160,24 @@ class Progress(Listener):
             lines.append(Text(line, no_wrap=True, overflow="ellipsis"))
         if self._said:
             lines.append(Text(f"    {self._said}", style="dim", no_wrap=True, overflow="ellipsis"))
-        return Group(*lines)
+        return Group(*lines, *self._bars())
+
+    def _bars(self) -> Iterator[Table]:
+        """How far each host is that has not got everything yet."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        from pgha.status_view import size_shown
+
+        moving = {n: (s, t) for n, (s, t) in tuple(self._moving.items()) if s != t}
+        width = max(map(len, moving), default=0)
+        for name, (sent, total) in moving.items():
+            of = f" of {size_shown(total)}" if total else ""
+            row = Table.grid(padding=(0, 1, 0, 0))
+            row.add_row(
+                Text(f"    {name:{width}}"),
+                ProgressBar(total, sent, width=30),
+                Text(f"{size_shown(sent)}{of}"),
+            )
+            yield row

@@ -18,10 +18,11 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pgha.channels import SshChannel, part
+from pgha.channels import SshChannel
 from pgha.commands.base import Command
 from pgha.container_keys import ContainerKeys, KeyCache, cache_directory
 from pgha.containers import Container, Door, NotRunning
+from pgha.credentials import Credentials
 from pgha.dials import Dial, WrongKey, belief, explained, known_keys, prefer_known
 from pgha.errors import Unreachable
 from pgha.hosts import Channel, Host, LostWire, Observer, Result, Session, Wire, unobserved
@@ -30,6 +31,7 @@ from pgha.local_host import LocalHost
 from pgha.machines import Machine, machine_of, way_to
 from pgha.processes import GRACE_S
 from pgha.proxying import proxied
+from pgha.raw_channel import part
 from pgha.ssh_host import SshHost
 from pgha.waiting import Deadline
 
@@ -56,7 +58,11 @@ class Reach:
     """The hosts and containers of a cluster. Connections are opened when they are first needed."""
 
     def __init__(
-        self, settings: Settings, topology: Topology, observer: Observer = unobserved
+        self,
+        settings: Settings,
+        topology: Topology,
+        observer: Observer = unobserved,
+        credentials: Credentials | None = None,
     ) -> None:
         self._hosts: dict[str, Host] = {}
         self._host_of: dict[str, Host] = {}
@@ -66,7 +72,7 @@ class Reach:
         for node in topology.nodes:
             machine = machine_of(settings, node.host)
             if machine.name not in self._hosts:
-                self._hosts[machine.name] = host_of(machine, observer)
+                self._hosts[machine.name] = host_of(machine, observer, credentials)
             host = self._host_of[node.name] = self._hosts[machine.name]
             self._containers[node.name] = container_on(host, node.container, observer)
 
@@ -96,11 +102,14 @@ class Reach:
         self.close()
 
 
-def host_of(machine: Machine, observer: Observer = unobserved) -> LocalHost | SshHost:
-    """The host that a machine is."""
+def host_of(
+    machine: Machine, observer: Observer = unobserved, credentials: Credentials | None = None
+) -> LocalHost | SshHost:
+    """The host that a machine is. credentials: what it may ask for beside a key."""
     if machine.local:
         return LocalHost(observer)
-    return SshHost(machine.name, lambda limit: _dial_host(machine, limit), observer)
+    given = credentials or Credentials()
+    return SshHost(machine.name, lambda at: _dial_host(machine, given, at), observer, given)
 
 
 def container_on(host: Host, name: str, observer: Observer = unobserved) -> Container:
@@ -181,7 +190,7 @@ def _start(name: str, channel: paramiko.Channel, line: str, deadline: Deadline) 
         raise Unreachable(f"{name} did not start a command.") from None
 
 
-def _dial_host(machine: Machine, deadline: Deadline) -> _Wire:
+def _dial_host(machine: Machine, credentials: Credentials, deadline: Deadline) -> _Wire:
     """Connect to a host. Raises Unreachable, with what to look at."""
     _load()
     import fabric  # type: ignore[import-untyped]
@@ -202,7 +211,8 @@ def _dial_host(machine: Machine, deadline: Deadline) -> _Wire:
         dial = Dial(connection.client, hop.address, hop.port, hop.user, hop)
         known = known_keys(hop)
         factory = functools.partial(_host_transport, known)
-        _prepare(connection, dial, known, factory, limit, {"auth_strategy": SignOn(hop, limit)})
+        sign_on = SignOn(hop, limit, credentials)
+        _prepare(connection, dial, known, factory, limit, {"auth_strategy": sign_on})
         if hop.proxy:
             connection.connect_kwargs["sock"] = proxied(hop.proxy)
         dials.insert(0, dial)

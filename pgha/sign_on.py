@@ -6,13 +6,14 @@ import base64
 import contextlib
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import paramiko
 from cryptography.exceptions import UnsupportedAlgorithm
 from paramiko.agent import AgentSSH
 from paramiko.pkey import UnknownKeyType
 
+from pgha.credentials import Credentials
 from pgha.openssh import Hop
 from pgha.waiting import Deadline
 
@@ -40,8 +41,11 @@ class SignOn:
     Paramiko's own way knows one agent only, shows all of its keys or none, and the files first.
     """
 
-    def __init__(self, hop: Hop, deadline: Deadline) -> None:
+    def __init__(
+        self, hop: Hop, deadline: Deadline, credentials: Credentials | None = None
+    ) -> None:
         self._hop, self._deadline = hop, deadline
+        self._credentials = credentials or Credentials()
         self._hints: list[str] = []
         self._missing: Path | None = None
 
@@ -81,8 +85,11 @@ class SignOn:
                     yield key
 
     def _read(self, file: Path) -> paramiko.PKey | None:
+        passphrase = self._credentials.of(file).reveal()
+        # Annotated as text there; what decodes the file wants bytes.
+        secret: Any = passphrase.encode() if passphrase and locked(file) else None
         try:
-            return paramiko.PKey.from_path(file)
+            return paramiko.PKey.from_path(file, secret)
         except (FileNotFoundError, NotADirectoryError):
             if file not in self._hop.optional and self._missing is None:
                 self._missing = file
@@ -91,9 +98,38 @@ class SignOn:
         except (paramiko.PasswordRequiredException, TypeError):
             self._hints.append(f"{file} has a passphrase, and the agent has not got it: ssh-add.")
         except (paramiko.SSHException, UnknownKeyType, UnsupportedAlgorithm, ValueError):
-            if file not in self._hop.optional and file.suffix != ".pub":
+            if passphrase and locked(file):
+                self._hints.append(f"The passphrase that was given is not that of {file}.")
+            elif file not in self._hop.optional and file.suffix != ".pub":
                 self._hints.append(f"{file} is no key that we can use.")
         return None
+
+
+def locked(file: Path) -> bool:
+    """Whether a key's file has a passphrase."""
+    try:
+        paramiko.PKey.from_path(file)
+    except (paramiko.PasswordRequiredException, TypeError):
+        return True
+    except (OSError, paramiko.SSHException, UnknownKeyType, UnsupportedAlgorithm, ValueError):
+        return False
+    return False
+
+
+def to_unlock(hop: Hop, deadline: Deadline) -> tuple[Path, ...]:
+    """The files whose passphrases somebody should be asked for before we sign on.
+
+    Those that are configured and that the agent has not got; of those that OpenSSH looks at by
+    itself only where there is no other key at all.
+    """
+    with _agent(hop.agent, deadline) as held:
+        files = [file for file in hop.keys if _public(file) not in held]
+        named = tuple(file for file in files if file not in hop.optional and locked(file))
+        if named or held or len(files) < len(hop.keys):
+            return named
+        there = [file for file in files if file.exists()]
+        shut = tuple(file for file in there if locked(file))
+        return shut[:1] if len(shut) == len(there) else ()
 
 
 def _public(file: Path) -> bytes | None:

@@ -7,8 +7,10 @@ import threading
 from collections.abc import Callable, Iterator
 
 from pgha.commands.base import Command
+from pgha.credentials import Credentials
+from pgha.docker_rights import FORBIDDEN, Permitted, permitted
 from pgha.errors import Failed, Unreachable
-from pgha.hosts import Host, Kept, Observer, Result, Session, Wire, unobserved
+from pgha.hosts import Host, Kept, Observer, Result, Session, Stream, Wire, unobserved
 from pgha.locking import BEAT_S, holder_words, locked_error, note_now
 from pgha.processes import OnLine
 from pgha.waiting import Deadline
@@ -21,16 +23,34 @@ class SshHost(Host):
     """A machine that is reached over SSH, as the user's SSH configuration says."""
 
     def __init__(
-        self, name: str, dial: Callable[[Deadline], Wire], observer: Observer = unobserved
+        self,
+        name: str,
+        dial: Callable[[Deadline], Wire],
+        observer: Observer = unobserved,
+        credentials: Credentials | None = None,
     ) -> None:
         """dial: opens a connection, or raises Unreachable."""
         self.name = name
         self.observer = observer
         self.kept = Kept(name, dial)
+        self._credentials = credentials or Credentials()
 
     def answer(self, command: Command, deadline: Deadline, on_line: OnLine | None = None) -> Result:
         """Over the kept connection, which is opened again once where it is found dead."""
-        return self.kept.channel(deadline).run(command, deadline, on_line)
+        ours = permitted(command, self._credentials.sudo)
+        result = self.kept.channel(deadline).run(ours, deadline, on_line)
+        if isinstance(ours, Permitted) and result.status == FORBIDDEN:
+            self._credentials.refused.add(self.name)
+        return result
+
+    def stream(self, command: Command, deadline: Deadline) -> Stream:
+        """On a channel of its own; the program ends with it, and with the connection."""
+        ours = permitted(command, self._credentials.sudo)
+        stream = self.kept.channel(deadline).stream(ours, deadline)
+        if ours.stdin_bytes:
+            # sudo's password comes first.
+            stream.write(ours.stdin_bytes)
+        return stream
 
     @contextlib.contextmanager
     def lock(self, cluster: str, owner: str) -> Iterator[None]:

@@ -25,6 +25,8 @@ class NodeState:
     """One node as observed. report is None where the node did not answer; `error` says why.
 
     at_rest: the report was read from the volumes of a stopped container.
+    image_id: what its container is made from; "" where that was not seen. outdated: the image's
+    name means another image on that host by now.
     seen_at: when, in seconds of a monotonic clock; no part of what is compared.
     """
 
@@ -36,6 +38,7 @@ class NodeState:
     error: str = ""
     at_rest: bool = False
     image_id: str = ""
+    outdated: bool = False
     seen_at: float = field(default=0.0, compare=False)
 
     @property
@@ -140,6 +143,14 @@ class ClusterState:
     def readable(self) -> tuple[NodeState, ...]:
         """Nodes whose assignment is known, stopped ones read at rest included."""
         return tuple(n for n in self.nodes if n.report is not None)
+
+    @property
+    def of_another_cluster(self) -> NodeState | None:
+        """A node that was made with other nodes than the settings name, if there is one."""
+        names = set(self.topology.names)
+        return next(
+            (n for n in self.readable if n.report and set(n.report.members or names) != names), None
+        )
 
     @property
     def term(self) -> int:

@@ -57,6 +57,7 @@ def _node(state: ClusterState, node: NodeState) -> dict[str, Any]:
         "host": node.host,
         "role": node.role.value,
         "container": node.container.value,
+        "image_id": node.image_id or None,
         "error": node.error or None,
         "postgres": {
             "running": bool(postgres and postgres.running),

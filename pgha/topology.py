@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pgha.errors import Usage
-from pgha.variables import Mode, Settings, SynchronousMode
+from pgha.variables import Mode, Settings, SynchronousMode, births, used_volumes
 
 # The host of all nodes in single mode; no node can have this name.
 LOCAL_HOST = "localhost"
@@ -144,31 +144,18 @@ class Topology:
         return tuple(each for each in self.nodes if each is not this)
 
 
-@dataclass(frozen=True)
-class _Birth:
-    """What the settings say of one node; `prefix` is that of its variables."""
-
-    prefix: str
-    kind: Kind
-
-
-_BIRTHS = (
-    _Birth("master", Kind.DATA),
-    _Birth("standby", Kind.DATA),
-    _Birth("witness", Kind.WITNESS),
-)
-
-
 def topology(settings: Settings) -> Topology:
     """The nodes that the settings describe."""
     nodes = tuple(_nodes(settings))
-    witnessed = any(each.kind is Kind.WITNESS for each in nodes)
-    mode = settings.synchronous_mode
+    # Two voters are both needed: a commit that waited for the other one would wait whenever it is
+    # away. Three elect a primary without the lost one, so it must not have been the only one with a
+    # commit.
+    auto = settings.synchronous_mode is SynchronousMode.AUTO and len(nodes) > 2
     return Topology(
         cluster=settings.compose_project_name,
         nodes=nodes,
         home=settings.master_node,
-        quorum_commit=mode is SynchronousMode.ON or (mode is SynchronousMode.AUTO and witnessed),
+        quorum_commit=auto or settings.synchronous_mode is SynchronousMode.ON,
         backend_network=f"{settings.compose_project_name}-backend",
         backend_subnet=str(settings.postgres_backend_subnet),
         frontend_network=f"{settings.compose_project_name}-frontend",
@@ -181,34 +168,34 @@ def topology(settings: Settings) -> Topology:
 
 def _nodes(settings: Settings) -> Iterator[Node]:
     slots: set[str] = set()
-    for birth in _BIRTHS:
-        name = str(getattr(settings, f"{birth.prefix}_node"))
-        if not name:
-            continue
+    for birth in births(settings):
+        name = str(getattr(settings, f"{birth.lower()}_node"))
         slot = slot_name(name, slots)
         slots.add(slot)
         yield Node(
             name=name,
-            kind=birth.kind,
+            kind=Kind.WITNESS if birth == "WITNESS" else Kind.DATA,
             host=LOCAL_HOST if settings.mode is Mode.SINGLE else name,
-            address=str(getattr(settings, f"{birth.prefix}_ip")),
+            address=str(getattr(settings, f"{birth.lower()}_ip")),
             container=f"{settings.compose_project_name}-{name}",
             volumes=_volumes(settings, birth),
             slot=slot,
         )
 
 
-def _volumes(settings: Settings, birth: _Birth) -> Volumes:
+def _volumes(settings: Settings, birth: str) -> Volumes:
+    paths = used_volumes(settings)[birth]
+
     def path(end: str) -> str:
-        return str(getattr(settings, f"{birth.prefix}_volume_{end}"))
+        return paths[f"{birth}_VOLUME_{end}"]
 
     return Volumes(
-        etc_pgpool=path("etc_pgpool"),
-        etc_ssh=path("etc_ssh"),
-        root_ssh=path("root_ssh"),
-        postgres_ssh=path("postgres_ssh"),
-        postgres_archive=path("postgres_archive"),
-        postgres_data=path("postgres_data") if birth.kind is Kind.DATA else None,
+        etc_pgpool=path("ETC_PGPOOL"),
+        etc_ssh=path("ETC_SSH"),
+        root_ssh=path("ROOT_SSH"),
+        postgres_ssh=path("POSTGRES_SSH"),
+        postgres_archive=path("POSTGRES_ARCHIVE"),
+        postgres_data=paths.get(f"{birth}_VOLUME_POSTGRES_DATA"),
     )
 
 

@@ -223,7 +223,7 @@ def _run(host: Host, step: Step) -> float:
     assert isinstance(step.action, Run)
     begun = time.monotonic()
     for command in step.action.commands:
-        host.run(command, timeout_s=step.action.timeout_s)
+        host.run(command, timeout_s=step.action.command_s)
     return time.monotonic() - begun
 
 

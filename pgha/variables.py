@@ -4,21 +4,19 @@ A field of `Settings` is a variable: its name is the variable's, in lower case. 
 defaults of the first groups are a contract with the files that people already have.
 """
 
-# `variable` makes a dataclass field, which the linter cannot see.
+# `variable` and its like make dataclass fields, which the linter cannot see.
 # ruff: noqa: RUF009
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network
-from typing import TypeVar, cast
 
 from pgha import kinds
 from pgha.commands.base import Secret
 from pgha.kinds import Kind
-
-T = TypeVar("T")
+from pgha.variable import MORE_STANDBYS, more_ip, more_node, more_volume, variable, volume
 
 
 class Mode(Enum):
@@ -29,7 +27,7 @@ class Mode(Enum):
 
 
 class SynchronousMode(Enum):
-    """Whether a commit waits for a majority; AUTO: where there is a witness."""
+    """Whether a commit waits for a majority; AUTO: where three nodes or more have a vote."""
 
     AUTO = "auto"
     ON = "on"
@@ -49,22 +47,6 @@ class LocaleProvider(Enum):
     BUILTIN = "builtin"
     LIBC = "libc"
     ICU = "icu"
-
-
-def variable(kind: Kind[T], default: str, text: str, *, opens: str = "") -> T:
-    """A field of Settings.
-
-    default: as it would stand in a file; `${VOLUME_ROOT}` in it is replaced.
-    text: the explanation, for env/*.env and the manual.
-    opens: the title of the group that begins here.
-    """
-    about = {"kind": kind, "default": default, "text": text, "opens": opens}
-    return cast(T, field(metadata=about))
-
-
-def volume(path: str, text: str, *, opens: str = "") -> str:
-    """A directory on a host, mounted into a node's container."""
-    return variable(kinds.HOST_DIRECTORY, f"${{VOLUME_ROOT}}/{path}", text, opens=opens)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +73,10 @@ class Settings:
         " host's name.",
     )
     standby_node: str = variable(
-        kinds.HOST_NAME, "node-1", "The node where the standby is born. In ha mode the host's name."
+        kinds.HOST_NAME,
+        "node-1",
+        "The node where the standby is born. In ha mode the host's name. More of them:"
+        " STANDBY_2_NODE, below.",
     )
     witness_node: str = variable(
         kinds.MAYBE_HOST_NAME,
@@ -163,7 +148,8 @@ class Settings:
         kinds.choice(SynchronousMode),
         "auto",
         "on: a commit is done when a majority of the nodes has it on disk. off: when the primary"
-        " has it; a lost primary can then lose commits. auto: on with a witness, else off.",
+        " has it; a lost primary can then lose commits. auto: on with three nodes or"
+        " more, else off.",
         opens="Replication and failover",
     )
     auto_failover: bool = variable(
@@ -244,8 +230,8 @@ class Settings:
     image_distribution: ImageDistribution = variable(
         kinds.choice(ImageDistribution),
         "registry",
-        "How a built image comes to the hosts. registry: through the one below. ssh: straight,"
-        " without a registry. Not used in single mode.",
+        "How a built image comes from the host that made it to the others. registry: through the"
+        " one below. ssh: over our own connections, without a registry. Not used in single mode.",
     )
     docker_registry_host: str = variable(
         kinds.REGISTRY_HOST, "192.168.56.10", "The registry's host. Not used in single mode."
@@ -266,7 +252,8 @@ class Settings:
     compose_http_timeout: int = variable(
         kinds.whole(1, 86_400, "a number of seconds"),
         "300",
-        "How long a Docker command may take, in seconds.",
+        "How long a Docker command that makes something may take, in seconds; one that builds or"
+        " moves an image, how long it may say nothing.",
         opens="Docker and SSH",
     )
     stop_timeout: int = variable(
@@ -297,6 +284,18 @@ class Settings:
     )
     ssh_connect_timeout: float = variable(
         kinds.seconds(0.1, 3600), "5", "How long connecting to a host may take, in seconds."
+    )
+    ssh_passphrase: Secret = variable(
+        kinds.MAYBE_PASSWORD,
+        "",
+        "The passphrase of the keys that have one and are in no agent; better in the process's"
+        " environment than in a file. Nothing: it is asked for, where there is a terminal.",
+    )
+    sudo_password: Secret = variable(
+        kinds.MAYBE_PASSWORD,
+        "",
+        "sudo's password on the hosts, for a user who is not in Docker's group and whom sudo asks."
+        " Nothing: it is asked for, where there is a terminal.",
     )
     debug: bool = variable(
         kinds.ONE_ZERO, "0", "1: show every command that is run, with secrets masked."
@@ -344,10 +343,53 @@ class Settings:
         "witness/postgresql/archive", "WITNESS_NODE: the WAL that it keeps."
     )
 
+    standby_2_node: str = more_node(
+        "A third node with data, born as a standby. In ha mode the host's name. Nothing: none. Each"
+        " of these numbers stands for an address and directories of its own, so any of them may be"
+        " left out.",
+        opens="More standbys",
+    )
+    standby_2_ip: IPv4Address = more_ip(2, "STANDBY_2_NODE's address on the backend network.")
+    standby_2_volume_etc_pgpool: str = more_volume(
+        2, "etc/pgpool2", "STANDBY_2_NODE: its directories, as those of STANDBY_NODE."
+    )
+    standby_2_volume_etc_ssh: str = more_volume(2, "etc/ssh")
+    standby_2_volume_root_ssh: str = more_volume(2, "root/ssh")
+    standby_2_volume_postgres_ssh: str = more_volume(2, "postgresql/ssh")
+    standby_2_volume_postgres_archive: str = more_volume(2, "postgresql/archive")
+    standby_2_volume_postgres_data: str = more_volume(2, "postgresql/data")
+
+    standby_3_node: str = more_node()
+    standby_3_ip: IPv4Address = more_ip(3)
+    standby_3_volume_etc_pgpool: str = more_volume(3, "etc/pgpool2")
+    standby_3_volume_etc_ssh: str = more_volume(3, "etc/ssh")
+    standby_3_volume_root_ssh: str = more_volume(3, "root/ssh")
+    standby_3_volume_postgres_ssh: str = more_volume(3, "postgresql/ssh")
+    standby_3_volume_postgres_archive: str = more_volume(3, "postgresql/archive")
+    standby_3_volume_postgres_data: str = more_volume(3, "postgresql/data")
+
+    standby_4_node: str = more_node()
+    standby_4_ip: IPv4Address = more_ip(4)
+    standby_4_volume_etc_pgpool: str = more_volume(4, "etc/pgpool2")
+    standby_4_volume_etc_ssh: str = more_volume(4, "etc/ssh")
+    standby_4_volume_root_ssh: str = more_volume(4, "root/ssh")
+    standby_4_volume_postgres_ssh: str = more_volume(4, "postgresql/ssh")
+    standby_4_volume_postgres_archive: str = more_volume(4, "postgresql/archive")
+    standby_4_volume_postgres_data: str = more_volume(4, "postgresql/data")
+
+    standby_5_node: str = more_node()
+    standby_5_ip: IPv4Address = more_ip(5)
+    standby_5_volume_etc_pgpool: str = more_volume(5, "etc/pgpool2")
+    standby_5_volume_etc_ssh: str = more_volume(5, "etc/ssh")
+    standby_5_volume_root_ssh: str = more_volume(5, "root/ssh")
+    standby_5_volume_postgres_ssh: str = more_volume(5, "postgresql/ssh")
+    standby_5_volume_postgres_archive: str = more_volume(5, "postgresql/archive")
+    standby_5_volume_postgres_data: str = more_volume(5, "postgresql/data")
+
 
 @dataclass(frozen=True)
 class Variable:
-    """A row of the table: see `variable`."""
+    """A row of the table: see `pgha.variable`."""
 
     name: str
     kind: Kind[object]
@@ -363,15 +405,22 @@ BY_NAME: dict[str, Variable] = {each.name: each for each in VARIABLES}
 
 VOLUMES = ("ETC_PGPOOL", "ETC_SSH", "ROOT_SSH", "POSTGRES_SSH", "POSTGRES_ARCHIVE", "POSTGRES_DATA")
 
+# What the names of a node's variables begin with, in the nodes' order: where it is born.
+BIRTHS = ("MASTER", "STANDBY", *(f"STANDBY_{number}" for number in MORE_STANDBYS), "WITNESS")
+
+
+def births(settings: Settings) -> tuple[str, ...]:
+    """Those of BIRTHS of which there is a node."""
+    return tuple(each for each in BIRTHS if getattr(settings, f"{each.lower()}_node"))
+
 
 def used_volumes(settings: Settings) -> dict[str, dict[str, str]]:
-    """The volumes of each node that there is, by the node's prefix and the variable's name."""
-    prefixes = ("MASTER", "STANDBY", *(("WITNESS",) if settings.witness_node else ()))
+    """The volumes of each node that there is, by where it is born and the variable's name."""
     names = {
-        prefix: [name for end in VOLUMES if (name := f"{prefix}_VOLUME_{end}") in BY_NAME]
-        for prefix in prefixes
+        birth: [name for end in VOLUMES if (name := f"{birth}_VOLUME_{end}") in BY_NAME]
+        for birth in births(settings)
     }
     return {
-        prefix: {name: str(getattr(settings, name.lower())) for name in found}
-        for prefix, found in names.items()
+        birth: {name: str(getattr(settings, name.lower())) for name in found}
+        for birth, found in names.items()
     }

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from enum import Enum
 
+from pgha.drift import of_images
 from pgha.node.report import Role
+from pgha.problem import Problem
 from pgha.state import ClusterState, ContainerStatus, NodeState
 from pgha.topology import Kind
+
+__all__ = ["Problem", "Verdict", "judge"]
 
 # What a standby may lag by before people are told.
 LAG_WARNING_BYTES = 64 * 1024 * 1024
@@ -30,22 +33,12 @@ class Verdict(Enum):
         return {Verdict.HEALTHY: 0, Verdict.DEGRADED: 4}.get(self, 5)
 
 
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong: a stable code, the node (None: all), a sentence, a command."""
-
-    code: str
-    node: str | None
-    message: str
-    remedy: str
-
-
 def judge(state: ClusterState) -> tuple[Verdict, tuple[Problem, ...]]:
     """The verdict and every problem, the gravest first."""
     primaries = state.having(Role.PRIMARY)
     if len(primaries) > 1:
         first = (_split_brain(state, primaries),)
-        return Verdict.SPLIT_BRAIN, (*first, *_of_all_nodes(state))
+        return Verdict.SPLIT_BRAIN, (*first, *_of_all_nodes(state), *of_images(state))
     if not any(n.has_data or n.container is not ContainerStatus.MISSING for n in state.nodes):
         unknown = any(n.container is ContainerStatus.UNKNOWN for n in state.nodes)
         if not unknown:
@@ -54,12 +47,14 @@ def judge(state: ClusterState) -> tuple[Verdict, tuple[Problem, ...]]:
             nothing = Problem("not-initialised", None, "No node has a container.", remedy)
             return Verdict.DOWN, (nothing,)
     down = (*_no_primary(state), *_no_quorum(state))
-    problems = (*_overtaken(state), *down, *_of_all_nodes(state))
+    problems = (*_members(state), *_overtaken(state), *down, *_of_all_nodes(state))
     if down and down[0].code == "stopped":
         return Verdict.DOWN, down  # that each of its nodes is stopped says nothing more
+    # Another image is news, and no reason to call anybody at night: the verdict is without it.
+    told = (*problems, *of_images(state))
     if down:
-        return Verdict.DOWN, problems
-    return (Verdict.DEGRADED if problems else Verdict.HEALTHY), problems
+        return Verdict.DOWN, told
+    return (Verdict.DEGRADED if problems else Verdict.HEALTHY), told
 
 
 def _split_brain(state: ClusterState, primaries: tuple[NodeState, ...]) -> Problem:
@@ -80,8 +75,23 @@ def _no_primary(state: ClusterState) -> Iterator[Problem]:
     elif state.having(Role.STANDBY):
         message = "There is no primary: nothing can be written."
         yield Problem("no-primary", None, message, _instead(state))
+    elif answering == 0 and not all(n.role is Role.DOWN for n in state.nodes):
+        message = "No node answered in time: whether one of them is the primary is not known."
+        yield Problem("no-primary", None, message, "inv status")
     else:
         yield Problem("no-primary", None, "No node serves as the primary.", "inv start")
+
+
+def _members(state: ClusterState) -> Iterator[Problem]:
+    node = state.of_another_cluster
+    if node is not None and node.report is not None:
+        yield Problem(
+            "other-nodes",
+            node.name,
+            f"{node.name} was made with {', '.join(node.report.members)}, and the settings name "
+            f"{', '.join(state.topology.names)}: no command but `inv stop` goes on.",
+            "name the same nodes again (MASTER_NODE, STANDBY_…_NODE, WITNESS_NODE)",
+        )
 
 
 def _overtaken(state: ClusterState) -> Iterator[Problem]:
@@ -105,19 +115,33 @@ def _no_quorum(state: ClusterState) -> Iterator[Problem]:
     postgres, voters = primary.report.postgres, primary.report.assignment.voters
     if postgres is None or not postgres.quorum:
         return
-    count = len(voters) or len(state.topology.nodes)
-    wanted = count // 2
-    streaming = [f for f in postgres.followers if f.state == "streaming"]
-    if len(streaming) < wanted:
-        away = [n.name for n in state.topology.nodes if n.name != primary.name]
-        away = [name for name in away if name not in {f.name for f in streaming}]
+    counted = voters or state.topology.names
+    wanted = len(counted) // 2
+    streaming = {f.name for f in postgres.followers if f.state == "streaming"}
+    away = [name for name in counted if name != primary.name and name not in streaming]
+    lacking = wanted - (len(counted) - 1 - len(away))
+    if lacking > 0:
         yield Problem(
             "no-quorum",
             primary.name,
-            f"{primary.name} waits for {wanted} follower that has its commits on disk: writes "
-            f"stand still until {' or '.join(away)} is back.",
-            f"inv recovery --node {away[0]}" if away else "inv status",
+            f"{primary.name} waits for {_followers(wanted)} on disk: writes stand still until "
+            f"{_come_back(lacking, away)}.",
+            f"inv recovery --node {away[0]}",
         )
+
+
+def _followers(count: int) -> str:
+    have = "1 follower that has" if count == 1 else f"{count} followers that have"
+    return f"{have} its commits"
+
+
+def _come_back(count: int, away: Sequence[str]) -> str:
+    """`count` of those who are away are there again."""
+    if count == 1:
+        return f"{' or '.join(away)} is back"
+    if count == len(away):
+        return f"{' and '.join(away)} are back"
+    return f"{count} of {', '.join(away)} are back"
 
 
 def _of_all_nodes(state: ClusterState) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -36,9 +37,54 @@ class Deadline:
     def passed(self) -> bool:
         return self.left_s == 0.0
 
+    @property
+    def missed(self) -> str:
+        """The end of a sentence about what was not done in time."""
+        return f"was not done within {self.timeout_s:g} s"
+
     def share(self, part: float, *, most_s: float) -> Deadline:
         """A nearer deadline: a part of what is left, so that something remains for another way."""
         return Deadline(min(self.left_s * part, most_s))
+
+
+class Patience(Deadline):
+    """A deadline that each sign of life puts off, though not beyond `timeout_s`.
+
+    For what moves much over a line that we know nothing of: how long it takes nobody can say, how
+    long nothing may happen an operator can.
+
+    over: brings it on from another thread.
+    """
+
+    def __init__(self, silence_s: float, timeout_s: float, over: threading.Event) -> None:
+        super().__init__(timeout_s)
+        self.silence_s = silence_s
+        self._over = over
+        self._heard = time.monotonic()
+
+    def hearing(self, on_line: Callable[[str], None] | None) -> Callable[[str], None]:
+        """The same receiver of lines, each of which is a sign of life."""
+
+        def heard(line: str) -> None:
+            self._heard = time.monotonic()
+            if on_line is not None:
+                on_line(line)
+
+        return heard
+
+    @property
+    def left_s(self) -> float:
+        if self._over.is_set():
+            return 0.0
+        return min(super().left_s, max(0.0, self.silence_s - (time.monotonic() - self._heard)))
+
+    @property
+    def missed(self) -> str:
+        if self._over.is_set():
+            return "was cut off"
+        if self.spent_s >= self.timeout_s:
+            return super().missed
+        return f"said nothing for {self.silence_s:g} s"
 
 
 def wait_until(

@@ -99,7 +99,9 @@ class ImageInfo:
 @dataclass(frozen=True)
 class EngineInfo:
     """What `info` says. pools: the subnets out of which it takes those of its own networks, where
-    somebody has said so. live_restore: containers outlive the engine, which Swarm forbids."""
+    somebody has said so. live_restore: containers outlive the engine, which Swarm forbids.
+    insecure: registries (`host:port`) and networks with which it may speak plain HTTP.
+    """
 
     name: str
     version: str
@@ -112,6 +114,7 @@ class EngineInfo:
     swarm: SwarmInfo = NO_SWARM
     pools: tuple[str, ...] = ()
     live_restore: bool = False
+    insecure: tuple[str, ...] = ()
 
 
 def parse_inspect(text: str) -> dict[str, ContainerInfo]:
@@ -195,6 +198,15 @@ def parse_info(text: str) -> EngineInfo | None:
         swarm=read_swarm(table(document, "Swarm")),
         pools=tuple(text_of(pool, "Base") for pool in rows(document, "DefaultAddressPools")),
         live_restore=bool(document.get("LiveRestoreEnabled")),
+        insecure=_insecure(table(document, "RegistryConfig")),
+    )
+
+
+def _insecure(registries: Table) -> tuple[str, ...]:
+    named = table(registries, "IndexConfigs")
+    return (
+        *(name for name, index in named.items() if not as_table(index).get("Secure", True)),
+        *map(str, items(registries, "InsecureRegistryCIDRs")),
     )
 
 

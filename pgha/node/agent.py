@@ -151,6 +151,8 @@ class Agent:
             self._watch_postmaster()
             if local.held or local.stopped:
                 self._lobby.leave()
+            elif self._election.out_of_reach(now):
+                self._lobby.dismiss()
             self._door = self._election.door_wish(time.monotonic(), local)
             if self._lobby.waiting and self._election.may_enter(time.monotonic(), local):
                 self._lobby.admit()

@@ -38,6 +38,8 @@ class Doors:
             return Door(self.config.me, self.up(local))
         if self._hearing.hears_leader(now, local):
             assert leader is not None
+            if self._hearing.unanswered_s(now) > self.config.election_timeout_s:
+                return None  # it is heard and does not hear: sessions through this door hang
             if not leader.beat.serving:
                 return LEAVE
             return Door(leader.name, leader.beat.up or (leader.name,))
@@ -66,7 +68,7 @@ class Doors:
         if wish is None:
             if not local.door:
                 return None
-            return Do("close", {}, "no primary is heard", door=True)
+            return Do("close", {}, "no primary is heard, or it does not answer", door=True)
         if wish is LEAVE or (local.door and self._leads_to == wish):
             return None
         args = {"primary": wish.primary, "up": ",".join(wish.up)}

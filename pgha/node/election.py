@@ -124,6 +124,10 @@ class Election:
         """The nodes that were heard of late."""
         return self._hearing.of_late(now)
 
+    def out_of_reach(self, now: float) -> bool:
+        """Whether the primary answers others and not this node."""
+        return self._hearing.out_of_reach(now)
+
     @property
     def why(self) -> str:
         """What keeps this node from its place, a sentence."""

@@ -20,6 +20,8 @@ NEVER = float("-inf")
 BEAT, PATIENCE, ROUND = 0.1, 5.0, 2.0
 # A primary whose agent is silent and whose WAL stream ended as well is suspected sooner.
 SOON = 0.3
+# Who still hears a primary when it has not answered us for so many timeouts will go on to hear it.
+OUT_OF_REACH = 1.5
 # Seconds.
 RESEND_S = 0.25
 UNFENCED_S = 2.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from pgha.node.election_types import NEVER, PATIENCE, SOON, Config, Local, Say
+from pgha.node.election_types import NEVER, OUT_OF_REACH, PATIENCE, SOON, Config, Local, Say
 from pgha.node.messages import Beat
 
 
@@ -114,6 +114,21 @@ class Hearing:
         if leader is None or leader.alive_at == NEVER:
             return False
         return now - leader.alive_at > self._limit(local) and leader.term >= local.term
+
+    def unanswered_s(self, now: float) -> float:
+        """For how long the primary has not answered us: it may be heard all the same."""
+        return now - max(self.peers[self.leader.name].acked_at, self.boot) if self.leader else 0.0
+
+    def out_of_reach(self, now: float) -> bool:
+        """Whether another node hears the primary that does not answer us: the link to it is cut,
+        nobody will be elected, and a client that waits here had better go to another door."""
+        leader = self.leader
+        if leader is None:
+            return False
+        others = (self.peers[name].beat for name in self.of_late(now) if name != leader.name)
+        return self.unanswered_s(now) > OUT_OF_REACH * self.config.election_timeout_s and any(
+            beat is not None and leader.name in beat.hears for beat in others
+        )
 
     def _limit(self, local: Local) -> float:
         """How long a primary may be silent; less where its connections were closed as well."""

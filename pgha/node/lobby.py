@@ -4,8 +4,9 @@ A client goes through the addresses of a name in order. Were each living door sh
 an election, it would come to the address of the host that died, and wait there for the whole of its
 own `connect_timeout` (2 s at least), long after the doors are open again. So the agent listens in
 the meantime, and hands on who waits as soon as a primary is open: socat(1) carries that session to
-Pgpool-II until it ends. Where no primary appears the connection is ended, and the client goes on to
-the next address: this node may be the one that is cut off.
+Pgpool-II until it ends. Where no primary appears, or other nodes still hear the old one, the
+connection is ended, and the client goes on to the next address: this node is the one that is cut
+off.
 """
 
 from __future__ import annotations
@@ -70,6 +71,14 @@ class Lobby:
         """The port is free when this returns; who came in waits on."""
         with self._lock:
             self._leave()
+
+    def dismiss(self) -> None:
+        """No primary will appear here: everybody goes on to the next address."""
+        with self._lock:
+            self._leave()
+            for client in self._waiting:
+                client.close()
+            self._waiting.clear()
 
     def admit(self) -> None:
         """Pgpool-II is there, and the primary is open: who waits is handed on (by the thread)."""

@@ -84,6 +84,7 @@ def probe(*, offline: bool = False, light: bool = False) -> Report:
         disks=found.get("disks") or (),
         image=node.image,
         busy="" if offline else lock.busy(),
+        members=tuple(member.name for member in node.nodes),
     )
 
 

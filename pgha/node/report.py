@@ -170,7 +170,10 @@ class Agent:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that one probe says. None: not observed, never zero."""
+    """Everything that one probe says. None: not observed, never zero.
+
+    members: all nodes of the cluster that `init` made, itself included.
+    """
 
     node: str
     assignment: Assignment
@@ -183,6 +186,7 @@ class Report:
     disks: tuple[Disk, ...] = ()
     image: str = ""
     busy: str = ""
+    members: tuple[str, ...] = ()
 
 
 def to_json(value: Any) -> Any:

@@ -139,17 +139,20 @@ def _electors(
     """Who gives its word before the fence, and who after it.
 
     With the heir's own they must be a majority: else the next election, held without the heir,
-    could use its timeline's number again. A voter takes no more WAL from the old primary, but the
-    heir does: so writes go on until the fence. Without quorum commit a promotion that leaves
-    somebody out is one by force, and takes a number apart.
+    could use its timeline's number again. A voter takes no more WAL from the old primary: before
+    the fence as many vote as the old primary can spare, so that writes go on until then. Without
+    quorum commit a promotion that leaves somebody out is one by force, and takes a number apart.
     """
-    if not state.topology.quorum_commit:
+    topology = state.topology
+    if not topology.quorum_commit:
         return (), ()
-    needed = state.topology.majority - 1
-    # The witness first: it is the quickest to follow again.
+    needed = topology.majority - 1
+    spare = max(0, len(others) + 1 - topology.acknowledgements)
+    # The witness first: it is the quickest to follow again. The fenced one last: it is busy.
     ranked = sorted(others, key=lambda name: state.node(name).kind is not Kind.WITNESS)
-    before = in_order(ranked[:needed], state)
-    return before, (old,) if len(before) < needed else ()
+    before = ranked[: min(needed, spare)]
+    after = [*ranked[len(before) :], old][: needed - len(before)]
+    return in_order(before, state), in_order(after, state)
 
 
 def _hand_over(state: ClusterState, primary: NodeState, heir: NodeState) -> Plan:
@@ -184,7 +187,15 @@ def _hand_over(state: ClusterState, primary: NodeState, heir: NodeState) -> Plan
             fence,
             tuple(vote(name, term, new) for name in after),
             promote,
-            *take_over(new, term, quick=in_order(others, state), slow=(old,), doors=doors, up=up),
+            *take_over(
+                new,
+                term,
+                quick=in_order(others, state),
+                slow=(old,),
+                doors=doors,
+                up=up,
+                awaited=state.topology.acknowledgements,
+            ),
         ),
         notes=not_followers(state, (old, new, *others)),
     )

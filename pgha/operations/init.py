@@ -9,7 +9,7 @@ from pgha.commands import docker
 from pgha.commands.base import Command, Secret
 from pgha.errors import Refused
 from pgha.keys import Birth
-from pgha.limits import COPY_S, DOCKER_S, INITDB_S, PROMOTE_S, SWARM_AGAIN_S
+from pgha.limits import COPY_S, INITDB_S, PROMOTE_S, SWARM_AGAIN_S
 from pgha.operations.last_primary import last_primary
 from pgha.operations.networks import network_notes, network_obstacles, network_stages
 from pgha.operations.obstacles import (
@@ -35,7 +35,7 @@ from pgha.state import (
     container_runs,
     is_primary,
 )
-from pgha.topology import Node
+from pgha.topology import Node, Topology
 
 # A cluster's first term: PostgreSQL's first timeline.
 FIRST_TERM = 1
@@ -88,6 +88,7 @@ def init(
         ),
         notes=(
             *network_notes(site, provision),
+            *_about_voters(topology),
             *(
                 f"What {name} had is in aside/{birth.stamp} of {in_words(paths)}."
                 for name, paths in moved.items()
@@ -95,6 +96,16 @@ def init(
             ),
         ),
     )
+
+
+def _about_voters(topology: Topology) -> Iterator[str]:
+    """An even number of voters bears no more losses than one fewer; two are what they are."""
+    count, majority = len(topology.nodes), topology.majority
+    if count > 2 and count % 2 == 0:
+        yield (
+            f"{count} nodes have a vote and {majority} must agree: {count - majority} of them may "
+            f"be lost, no more than of {count - 1}."
+        )
 
 
 def _in_use(
@@ -218,7 +229,7 @@ def _prepare(
         f"{title}, what is there moved aside" if aside else title,
         node.name,
         anything(),
-        Run(tuple(commands), DOCKER_S),
+        Run(tuple(commands)),
         anything(),
     )
 
@@ -230,7 +241,7 @@ def _container(provision: Provision, node: Node) -> Step:
         f"Create and start {node.name}'s container",
         node.name,
         anything(),
-        Run((*provision.container(node), docker.start(node.container)), DOCKER_S, again_s),
+        Run((*provision.container(node), docker.start(node.container)), again_s=again_s),
         container_runs(node.name),
     )
 

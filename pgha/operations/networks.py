@@ -139,7 +139,7 @@ def _label(host: HostFacts, plan: SwarmPlan, provision: Provision) -> Step:
 
 
 def _run(title: str, host: str, provision: Provision, *commands: Command) -> Step:
-    return Step(title, _node(host, provision), anything(), Run(commands, DOCKER_S), anything())
+    return Step(title, _node(host, provision), anything(), Run(commands), anything())
 
 
 def _node(host: str, provision: Provision) -> str:

@@ -32,9 +32,9 @@ from pgha.state import (
 from pgha.topology import Kind
 
 # A forced promotion begins a new hundred of terms, each heir APART from the others in it: so many
-# moves can go on on either side before a number could be used twice.
+# moves can go on on either side before a number could be used twice. (Six nodes at most have data.)
 FORCED_TERMS = 100
-APART = 20
+APART = 16
 
 
 def promotion(state: ClusterState, to: str | None, force: bool) -> Plan:
@@ -66,6 +66,7 @@ def promotion(state: ClusterState, to: str | None, force: bool) -> Plan:
                 slow=slow,
                 doors=[n.name for n in here],
                 up=up,
+                awaited=_awaited(state, election),
             ),
             tuple(fence_for_good(n.name, heir.name) for n in passed_over),
         ),
@@ -136,9 +137,18 @@ def _steps_to_the_vote(state: ClusterState, election: Election) -> tuple[Stage, 
     )
 
 
+def _given(state: ClusterState, election: Election) -> bool:
+    """Whether its voters are all that count from now on, by an operator's word."""
+    return state.topology.quorum_commit and not election.majority
+
+
+def _awaited(state: ClusterState, election: Election) -> int:
+    """How many followers a commit of the heir's waits for."""
+    return len(election.voters) // 2 if _given(state, election) else state.topology.acknowledgements
+
+
 def _steps_of_the_heir(state: ClusterState, election: Election) -> tuple[Stage, ...]:
     heir, term, sources = election.heir, election.term, election.sources
-    given = not election.majority and state.topology.quorum_commit
     promote = Step(
         f"Promote {heir.name}",
         heir.name,
@@ -147,7 +157,7 @@ def _steps_of_the_heir(state: ClusterState, election: Election) -> tuple[Stage, 
             "promote",
             term=term,
             lsn=PositionOf((heir.name, *(n.name for n in sources))),
-            voters=",".join(n.name for n in election.voters) if given else None,
+            voters=",".join(n.name for n in election.voters) if _given(state, election) else None,
             timeout_s=PROMOTE_S,
         ),
         is_primary(heir.name, term),

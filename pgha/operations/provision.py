@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from pgha.commands import docker
 from pgha.commands.base import Command, Stdin
-from pgha.limits import DOCKER_S
 from pgha.plan import Run, Step
 from pgha.state import Condition, ContainerStatus, anything
 from pgha.topology import Node, Topology
@@ -88,7 +87,7 @@ def create_container(provision: Provision, node: Node) -> Step:
         f"Create {node.name}'s container",
         node.name,
         anything(),
-        Run(provision.container(node), DOCKER_S),
+        Run(provision.container(node)),
         Condition(
             f"{node.name}'s container exists",
             (node.name,),

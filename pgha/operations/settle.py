@@ -10,7 +10,6 @@ from pgha.commands.docker import start
 from pgha.commands.lsn import is_beginning_of
 from pgha.limits import (
     CONFIRM_S,
-    DOCKER_S,
     FENCE_S,
     FOLLOW_S,
     START_AGAIN_S,
@@ -43,7 +42,7 @@ def start_container(topology: Topology, name: str, ensures: Condition | None = N
         f"Start {name}'s container",
         name,
         anything(),
-        Run((start(topology.node(name).container),), DOCKER_S, again_s),
+        Run((start(topology.node(name).container),), again_s=again_s),
         ensures or container_runs(name),
         timeout_s=START_S,
     )
@@ -135,17 +134,20 @@ def take_over(
     slow: Sequence[str],
     doors: Sequence[str],
     up: tuple[str, ...],
+    awaited: int,
 ) -> tuple[Stage, ...]:
     """What comes after the promotion of `new`.
 
-    Writes on the new primary wait for the quorum: who is quickest to follow goes first, beside the
-    doors. A witness takes a tenth of a second; a PostgreSQL that has to start first (`slow`) comes
-    after, unless there is nobody else. `up`: who is attached to every Pgpool-II in the end.
+    Writes on the new primary wait for the quorum, `awaited` followers: who is quickest to follow
+    goes first, beside the doors. A witness takes a tenth of a second; a PostgreSQL that has to
+    start first (`slow`) comes after, unless it is waited for. `up`: who is attached to every
+    Pgpool-II in the end.
     """
     promoted = is_primary(new, term)
     opening = tuple(steer(name, new, (new,), needs=promoted) for name in doors)
-    first = tuple(follow(name, new, term) for name in (quick or slow))
-    second = tuple(follow(name, new, term) for name in (slow if quick else ()))
+    enough = quick and len(quick) >= awaited
+    first = tuple(follow(name, new, term) for name in (quick if enough else (*quick, *slow)))
+    second = tuple(follow(name, new, term) for name in (slow if enough else ()))
     attach = tuple(_attach(name, new, up) for name in doors) if up != (new,) else ()
     return stages((*first, *opening), (confirm(new, term), *second), attach)
 

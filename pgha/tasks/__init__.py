@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from invoke.collection import Collection
 
+from pgha.tasks.doctor import doctor
 from pgha.tasks.history import history
 from pgha.tasks.import_env import import_env
 from pgha.tasks.lifecycle import build, init, start, stop
@@ -26,6 +27,7 @@ namespace = Collection(
     start,
     stop,
     status,
+    doctor,
     history,
     failover,
     failback,

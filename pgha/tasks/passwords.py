@@ -31,11 +31,11 @@ def secret_from(argument: str | None, file: str | None, *, dry_run: bool) -> Sec
         raise Usage("The password was given twice: as an argument and by --password-file.")
     if argument is not None:
         return _checked(argument)
-    if file is not None and not (file == "-" and _at_a_terminal()):
+    if file is not None and not (file == "-" and at_a_terminal()):
         return _checked(_read(file))
     if dry_run:
         return Secret("not asked for in a dry run")
-    if not _at_a_terminal():
+    if not at_a_terminal():
         raise Usage(
             "No password was given, and there is no terminal to ask at.",
             details=(
@@ -60,9 +60,19 @@ def _is_text(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _at_a_terminal() -> bool:
+def at_a_terminal() -> bool:
     """Whether somebody can be asked; standard input may also have been closed (`<&-`)."""
     return sys.stdin is not None and sys.stdin.isatty()
+
+
+def ask(text: str) -> Secret:
+    """What somebody types at the terminal, unseen; empty where nothing comes."""
+    import getpass
+
+    try:
+        return Secret(getpass.getpass(text, sys.stderr))
+    except EOFError:
+        return Secret("")
 
 
 def _asked() -> str:

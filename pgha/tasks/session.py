@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pgha.tasks.passwords import ask, at_a_terminal
+
 if TYPE_CHECKING:
     from pgha.cluster import Cluster
     from pgha.console import Printer
@@ -40,7 +42,11 @@ class Session:
 
         progress = self.printer.progress()
         with Cluster.load(
-            self.env, cwd=self.root, listener=progress, observer=progress.ran
+            self.env,
+            cwd=self.root,
+            listener=progress,
+            observer=progress.ran,
+            ask=ask if at_a_terminal() else None,
         ) as cluster:
             progress.debug = cluster.settings.debug
             yield cluster

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.chaos.watch import until
 from tests.chaos.world import ChaosCluster
-from tests.client.client import docker
+from tests.client.client import Engine, docker
 
 EXEC_S = 3.0
 
@@ -69,18 +69,20 @@ def stop(cluster: ChaosCluster, node: str) -> Fault:
 
 def pause(cluster: ChaosCluster, node: str) -> Fault:
     """A host is stalled: its kernel still takes connections, no process of it runs."""
-    name = cluster.container(node)
+    name, docker = cluster.container(node), cluster.engine(node)
 
     def do() -> None:
         # A probe's `exec` that begins at the same moment is frozen half-way, and the engine (20.10)
         # never answers again about this container.
-        until(lambda: _age_s(name) > EXEC_S, timeout_s=30.0, what=f"{name} is up for a while")
+        until(
+            lambda: _age_s(docker, name) > EXEC_S, timeout_s=30.0, what=f"{name} is up for a while"
+        )
         docker("pause", name)
 
     return Fault("pause container", (node,), do, lambda: _ignore(docker("unpause", name)))
 
 
-def _age_s(container: str) -> float:
+def _age_s(docker: Engine, container: str) -> float:
     """For how long it is up, in seconds."""
     since = docker("inspect", "-f", "{{.State.StartedAt}}", container).strip()
     began = datetime.fromisoformat(since[:26].rstrip("Z") + "+00:00")
@@ -89,7 +91,7 @@ def _age_s(container: str) -> float:
 
 def restart(cluster: ChaosCluster, node: str) -> Fault:
     """A host's power fails and is there again at once."""
-    container = cluster.container(node)
+    container, docker = cluster.container(node), cluster.engine(node)
 
     def do() -> None:
         docker("kill", container, check=False)
@@ -99,7 +101,7 @@ def restart(cluster: ChaosCluster, node: str) -> Fault:
 
 
 def _container(kind: str, cluster: ChaosCluster, node: str, do: str, undo: str) -> Fault:
-    name = cluster.container(node)
+    name, docker = cluster.container(node), cluster.engine(node)
     return Fault(
         kind, (node,), lambda: _ignore(docker(do, name)), lambda: _ignore(docker(undo, name))
     )

@@ -205,7 +205,7 @@ def chaos(words: argparse.Namespace, console: Console) -> Result:
     console.print(f"seed {words.seed}, {words.minutes:g} minutes, records in {directory}")
     cluster = ChaosCluster("run", directory)
     run = f"seed-{words.seed}"
-    watch = Watch(cluster.client, run, directory / "history")
+    watch = Watch(cluster.client, run, directory / "history", cluster.engine)
     result = Result()
     try:
         cluster.inv("init")

@@ -20,7 +20,7 @@ from pgha.errors import Failed
 from pgha.waiting import wait_until
 from tests.chaos.history import History, Record, Write, parse
 from tests.client import client as client_module
-from tests.client.client import Client, docker
+from tests.client.client import Client, Engine
 
 CLIENTS = Path(client_module.__file__).with_name("chaos_clients.py")
 PROBE = Path(__file__).with_name("probe.py")
@@ -37,8 +37,9 @@ T = TypeVar("T")
 
 @dataclass
 class Source:
-    """A script in a container, and the file of what it says."""
+    """A script in a container of an engine, and the file of what it says."""
 
+    engine: Engine
     container: str
     user: str
     script: Path
@@ -50,7 +51,7 @@ class Source:
         """Start it unless it runs. A container that is down or paused: the next time."""
         if self.process is not None and self.process.poll() is None:
             return
-        words = ("docker", "exec", "-i", "-u", self.user, self.container)
+        words = self.engine.words("exec", "-i", "-u", self.user, self.container)
         # A line that was cut off must not swallow the next one.
         self.file.write(b"\n" if self.file.tell() else b"")
         self.file.flush()
@@ -66,9 +67,13 @@ class Source:
 class Watch:
     """Everything that clients and probes are told between start and stop."""
 
-    def __init__(self, client: Client, run: str, directory: Path) -> None:
-        """run: part of the clients' names, so that runs can share a table. directory: made here."""
-        self.client = client
+    def __init__(
+        self, client: Client, run: str, directory: Path, engine_of: Callable[[str], Engine]
+    ) -> None:
+        """run: part of the clients' names, so that runs can share a table. directory: made here.
+
+        engine_of: a node's name → where its container is."""
+        self.client, self._engine_of = client, engine_of
         self.run = run
         self.directory = directory
         self._sources: list[Source] = []
@@ -80,14 +85,16 @@ class Watch:
 
     def start(self) -> None:
         """Returns when a write was acknowledged by each door. Raises AssertionError."""
-        self.client.psql(TABLE, door=False)
-        settings, nodes = self.client.settings, self.client.topology.data_nodes
-        doors = {"pool": self.client.conninfo(), "direct": self.client.conninfo(door=False)}
-        self._source("clients", self.client.name, "root", CLIENTS, {"run": self.run, **doors})
+        client = self.client
+        client.psql(TABLE, door=False)
+        settings, nodes = client.settings, client.topology.data_nodes
+        doors = {"pool": client.conninfo(), "direct": client.conninfo(door=False)}
+        about: dict[str, object] = {"run": self.run, **doors}
+        self._source("clients", client.docker, client.name, "root", CLIENTS, about)
         place = {"port": settings.pgport, "user": settings.postgres_user}
         for node in nodes:
-            about = {"run": self.run, **place}
-            self._source(f"probe-{node.name}", node.container, "postgres", PROBE, about)
+            engine, about = self._engine_of(node.name), {"run": self.run, **place}
+            self._source(f"probe-{node.name}", engine, node.container, "postgres", PROBE, about)
         self._tender.start()
         for door in ("pool", "direct"):
             self.writes_go_on(door, timeout_s=FIRST_ANSWERS_S)
@@ -100,7 +107,7 @@ class Watch:
         for source in self._sources:
             pattern = f'"run": "{self.run}"'
             kill = ("exec", source.container, "pkill", "-TERM", "-f", pattern)
-            docker(*kill, check=False)
+            source.engine(*kill, check=False)
             try:
                 if source.process is not None:
                     source.process.wait(timeout=10.0)
@@ -160,10 +167,16 @@ class Watch:
         return {(client, int(number)): int(times) for client, number, times in rows}
 
     def _source(
-        self, name: str, container: str, user: str, script: Path, argument: dict[str, object]
+        self,
+        name: str,
+        engine: Engine,
+        container: str,
+        user: str,
+        script: Path,
+        argument: dict[str, object],
     ) -> None:
         file = (self.directory / f"{name}.jsonl").open("ab")
-        self._sources.append(Source(container, user, script, json.dumps(argument), file))
+        self._sources.append(Source(engine, container, user, script, json.dumps(argument), file))
 
     def _tend(self) -> None:
         while True:

@@ -90,10 +90,10 @@ class ChaosCluster(RealCluster):
 
     def term_on_disk(self, node: str) -> int:
         """The newest term that a node remembers, as its disk has it; 0 where it remembers none."""
-        file = Path(self.topology.node(node).volumes.etc_pgpool) / "pgha" / "state.json"
+        text = self.text_of(node, f"{self.topology.node(node).volumes.etc_pgpool}/pgha/state.json")
         try:
-            return int(json.loads(file.read_text())["term"])
-        except (OSError, ValueError):
+            return int(json.loads(text)["term"]) if text else 0
+        except ValueError:
             return 0
 
     def put_right(self) -> Roles:
@@ -110,7 +110,7 @@ class ChaosCluster(RealCluster):
         """Every node's container runs, whatever a fault made of it."""
         for verb in ("unpause", "start"):
             for name in self.names:
-                _quietly("docker", verb, self.container(name))
+                _quietly(*self.engine(name).words(verb, self.container(name)))
 
     @contextmanager
     def scenario(self, *, loses: bool = False) -> Iterator[Scenario]:
@@ -120,7 +120,7 @@ class ChaosCluster(RealCluster):
         alone had is gone by that, for writers and for readers."""
         before = self.put_right()
         run = f"{self.name}-{time.monotonic_ns() // 1_000_000}"
-        watch = Watch(self.client, run, self.directory / "runs" / run)
+        watch = Watch(self.client, run, self.directory / "runs" / run, self.engine)
         scenario = Scenario(self, watch, before, loses=loses)
         try:
             try:
@@ -141,12 +141,13 @@ class ChaosCluster(RealCluster):
         (directory / "why.txt").write_text(why + "\n")
         for name in self.names:
             with (directory / f"{name}.log").open("wb") as log:
-                words = ("docker", "logs", "-t", self.container(name))
+                words = self.engine(name).words("logs", "-t", self.container(name))
                 subprocess.run(words, stdout=log, stderr=subprocess.STDOUT, timeout=60.0)
-            place = Path(self.topology.node(name).volumes.etc_pgpool) / "pgha"
             for file in STATE_FILES:
-                if (place / file).exists():
-                    shutil.copy(place / file, directory / f"{name}.{file}")
+                place = self.topology.node(name).volumes.etc_pgpool
+                text = self.text_of(name, f"{place}/pgha/{file}")
+                if text is not None:
+                    (directory / f"{name}.{file}").write_text(text)
         status = self.inv("status", check=None)
         (directory / "status.txt").write_text(status.stdout + status.stderr)
         if KEEP:

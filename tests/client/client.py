@@ -15,19 +15,12 @@ from typing import Any
 from pgha.image_inputs import image_name
 from pgha.settings import Settings
 from pgha.topology import topology
+from tests.client.engine import Engine, docker, ship
+
+__all__ = ["Client", "Engine", "Writing", "Written", "docker"]
 
 HERE = Path(__file__).parent
 FIRST_WRITE_S = 30.0
-
-
-def docker(*words: str, stdin: str = "", check: bool = True, timeout_s: float = 120.0) -> str:
-    """A docker command's output; raises AssertionError with what it complained about."""
-    done = subprocess.run(
-        ("docker", *words), input=stdin, capture_output=True, text=True, timeout=timeout_s
-    )
-    if check and done.returncode != 0:
-        raise AssertionError(f"docker {' '.join(words)}: {done.stderr}{done.stdout}")
-    return done.stdout
 
 
 @dataclass(frozen=True)
@@ -45,28 +38,38 @@ class Written:
     events: tuple[tuple[float, str], ...]
 
 
+def client_image(settings: Settings) -> str:
+    """The image's name; this machine's engine has it then."""
+    image = f"pgha-test-client:{settings.postgres_version}"
+    node = f"NODE_IMAGE={image_name(settings)}"
+    docker("build", "-q", "-t", image, "--build-arg", node, str(HERE), timeout_s=600.0)
+    return image
+
+
 class Client:
     """A container on the frontend network that knows the superuser's password by its pgpass."""
 
-    def __init__(self, settings: Settings, name: str) -> None:
+    def __init__(self, settings: Settings, name: str, engine: Engine = docker) -> None:
+        """engine: where it runs."""
+        self.docker = engine
         self.settings = settings
         self.topology = topology(settings)
         self.name = name
 
     def start(self) -> None:
         """Build the client's image and start it; one that is left over is replaced."""
-        image = f"pgha-test-client:{self.settings.postgres_version}"
-        node = f"NODE_IMAGE={image_name(self.settings)}"
-        docker("build", "-q", "-t", image, "--build-arg", node, str(HERE), timeout_s=600.0)
+        image = client_image(self.settings)
+        ship(image, self.docker)
         self.remove()
-        docker("run", "-d", "--name", self.name, "--network", self.topology.frontend_network, image)
+        network = ("--network", self.topology.frontend_network)
+        self.docker("run", "-d", "--name", self.name, *network, image)
         password = self.settings.postgres_password.reveal()
         line = f"*:*:*:{self.settings.postgres_user}:{password}\n"
         script = "umask 077; cat > /root/.pgpass"
-        docker("exec", "-i", self.name, "sh", "-c", script, stdin=line)
+        self.docker("exec", "-i", self.name, "sh", "-c", script, stdin=line)
 
     def remove(self) -> None:
-        docker("rm", "-f", self.name, check=False)
+        self.docker("rm", "-f", self.name, check=False)
 
     def conninfo(self, *, door: bool = True, user: str = "") -> str:
         """Through the alias and Pgpool-II, or by the direct door: every data node, read-write."""
@@ -92,7 +95,7 @@ class Client:
         else:
             inner, stdin = ("psql",), sql
         words += [self.name, *inner, "-XAtq", "-v", "ON_ERROR_STOP=1"]
-        return docker(*words, self.conninfo(door=door, user=user), stdin=stdin).strip()
+        return self.docker(*words, self.conninfo(door=door, user=user), stdin=stdin).strip()
 
     @contextmanager
     def writing(self, *, door: bool = True) -> Iterator[Writing]:
@@ -124,7 +127,8 @@ class Writing:
         # A run of its own begins with an empty table.
         self._client.psql("DROP TABLE IF EXISTS written", door=self._door)
         conninfo = self._client.conninfo(door=self._door)
-        words = ("docker", "exec", self._client.name, "python3", "/client/writer.py", conninfo)
+        inner = ("python3", "/client/writer.py", conninfo)
+        words = self._client.docker.words("exec", self._client.name, *inner)
         self._process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
@@ -139,7 +143,8 @@ class Writing:
         """End the writer and read its result."""
         if self._process is None:
             return
-        docker("exec", self._client.name, "pkill", "-TERM", "-f", "writer.py", check=False)
+        end = ("exec", self._client.name, "pkill", "-TERM", "-f", "writer.py")
+        self._client.docker(*end, check=False)
         out, _ = self._process.communicate(timeout=60.0)
         last: dict[str, Any] = json.loads(out.splitlines()[-1])
         self.written = Written(

@@ -18,7 +18,7 @@ from pgha.errors import Failed, Unreachable
 from pgha.settings import VARIABLES, Settings, load
 from pgha.topology import topology
 from pgha.waiting import wait_until
-from tests.client.client import Client, docker
+from tests.client.client import Client, Engine, docker
 from tests.integration import networks
 from tests.integration.image import PREFIX, VERSION
 
@@ -82,12 +82,24 @@ class RealCluster:
             "MASTER_IP": f"10.{number}.0.11",
             "STANDBY_IP": f"10.{number}.0.12",
             "WITNESS_IP": f"10.{number}.0.13",
+            "STANDBY_2_IP": f"10.{number}.0.14",
             "MEMORY_MB": "2048",
             **settings,
         }
         self.env.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
         self.settings: Settings = load(str(self.env), environ={}, cwd=directory)
         self.client = Client(self.settings, f"{self.name}-client")
+
+    def engine(self, node: str) -> Engine:
+        """Where the node's container is."""
+        return docker
+
+    def text_of(self, node: str, path: str) -> str | None:
+        """A file of the node's host; None where there is none."""
+        try:
+            return Path(path).read_text()
+        except FileNotFoundError:
+            return None
 
     def inv(
         self,
@@ -201,7 +213,7 @@ class RealCluster:
             return ""
         sql = "SELECT rolname, rolpassword FROM pg_authid ORDER BY 1"
         words = ("exec", "-u", "postgres", self.container(primary), "psql", "-XAt")
-        return docker(
+        return self.engine(primary)(
             *words,
             "-p",
             str(self.settings.pgport),
@@ -217,7 +229,7 @@ class RealCluster:
     def role(self, node: str) -> str:
         return str(next(n["role"] for n in self.status()["nodes"] if n["name"] == node))
 
-    def becomes(self, *verdicts: str) -> None:
+    def becomes(self, *verdicts: str, within_s: float = BECOMES_S) -> None:
         """Wait until the verdict is one of these."""
 
         def judged() -> bool:
@@ -227,7 +239,7 @@ class RealCluster:
             return True
 
         try:
-            wait_until(judged, timeout_s=BECOMES_S, what=f"{self.name} is {' or '.join(verdicts)}")
+            wait_until(judged, timeout_s=within_s, what=f"{self.name} is {' or '.join(verdicts)}")
         except Failed as error:
             raise AssertionError(f"{error.message} {error.details}") from None
 
@@ -236,15 +248,18 @@ class RealCluster:
 
     def kill(self, node: str) -> None:
         """The node's container dies at once."""
-        docker("kill", self.container(node))
+        self.engine(node)("kill", self.container(node))
 
     def tear_down(self) -> None:
         """Nothing of it is left: containers, networks, directories."""
         self.client.remove()
-        names = docker("ps", "-aq", "--filter", f"label=io.pgha.cluster={self.name}").split()
-        if names:
-            docker("rm", "-f", *names)
+        self.remove_containers(docker)
         for network in ("backend", "frontend"):
             docker("network", "rm", f"{self.name}-{network}", check=False)
         shutil.rmtree(self.directory / "volumes", ignore_errors=True)
         networks.give_back(self._network)
+
+    def remove_containers(self, engine: Engine) -> None:
+        names = engine("ps", "-aq", "--filter", f"label=io.pgha.cluster={self.name}").split()
+        if names:
+            engine("rm", "-f", *names)

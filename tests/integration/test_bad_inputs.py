@@ -139,6 +139,8 @@ CONFIGURATION = (
         MASTER_VOLUME_ETC_SSH="/srv/x",
         MASTER_VOLUME_ROOT_SSH="/srv/x/y",
     ),
+    wrong("a third standby of the second's name", "two different names", STANDBY_2_NODE="node-1"),
+    wrong("a standby of a number that there is not", "did you mean one of", STANDBY_6_NODE="x"),
     wrong("a flag that is no flag", "true or false", DOCKER_HUB_IMAGE="perhaps"),
     wrong("a switch that is no switch", "on or off", AUTO_FAILOVER="2"),
     wrong(

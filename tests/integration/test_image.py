@@ -15,6 +15,7 @@ from pgha.commands.base import Command
 from pgha.commands.docker import Attachment, ContainerSpec, Mount
 from pgha.errors import Failed, Refused
 from pgha.image_inputs import image_name
+from pgha.relay import unmoved
 from pgha.remote import LocalHost
 from pgha.settings import Settings, parse
 from tests.integration.image import PREFIX
@@ -59,13 +60,12 @@ def test_building_again_with_nothing_changed_does_nothing_and_is_quick(
 
 
 def test_what_would_be_run_is_foreseen(host: LocalHost, settings: Settings, built: str) -> None:
-    def words(other: Settings) -> list[str]:
-        return [" ".join(command.words[:3]) for command in image.foreseen(host, other)[1]]
+    def words(other: Settings, base: str) -> list[str]:
+        there = image.image_of(host, base)
+        return [" ".join(c.words[:3]) for c in image.build_commands(other, there)]
 
-    assert image.foreseen(host, settings) == (built, ())
-    assert words(replace(settings, docker_hub_image=True)) == ["docker image pull"]
-    assert words(replace(settings, base_image=built)) == ["docker build --label"]
-    assert words(replace(settings, base_image="127.0.0.1:1/none")) == [
+    assert words(replace(settings, base_image=built), built) == ["docker build --label"]
+    assert words(replace(settings, base_image="127.0.0.1:1/none"), "127.0.0.1:1/none") == [
         "docker image pull",
         "docker build --label",
     ]
@@ -160,12 +160,15 @@ def test_without_an_engine_nothing_is_tried(
 
 
 def test_without_a_tool_that_makes_a_base_both_ways_out_are_named(
-    host: LocalHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: LocalHost, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "docker").symlink_to(shutil.which("docker") or "docker")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Refused, match=r"mmdebstrap, or name .* BASE_IMAGE"):
-        base_image.make_base(host, f"{PREFIX}-base:none", "trixie", print, host)
+        base_image.make_base(
+            *(host, f"{PREFIX}-base:none", "trixie", print, host),
+            *(image.silence(settings), unmoved),
+        )
 
 
 @pytest.fixture

@@ -13,11 +13,14 @@ from pathlib import Path
 import pytest
 
 from pgha import machines
-from pgha.commands.base import Command
+from pgha.commands.base import Command, Secret
+from pgha.credentials import Credentials
 from pgha.errors import Unreachable
 from pgha.machines import Machine
+from pgha.openssh import Hop
 from pgha.remote import host_of
-from pgha.waiting import wait_until
+from pgha.sign_on import to_unlock
+from pgha.waiting import Deadline, wait_until
 from tests.integration import loopback
 from tests.integration.loopback import Loopback
 
@@ -29,17 +32,17 @@ def server(tmp_path: Path) -> Iterator[Loopback]:
     server.stop()
 
 
-def answers(machine: Machine) -> bool:
-    host = host_of(machine)
+def answers(machine: Machine, credentials: Credentials | None = None) -> bool:
+    host = host_of(machine, credentials=credentials)
     try:
         return host.run(Command(("echo", "there")), timeout_s=10).stdout == "there\n"
     finally:
         host.close()
 
 
-def fails(machine: Machine) -> Unreachable:
+def fails(machine: Machine, credentials: Credentials | None = None) -> Unreachable:
     with pytest.raises(Unreachable) as failure:
-        answers(machine)
+        answers(machine, credentials)
     return failure.value
 
 
@@ -272,3 +275,36 @@ def test_a_key_with_a_passphrase_is_said_to_have_one(server: Loopback) -> None:
     error = fails(configured(server, "Host *\n IdentityAgent none\n"))
     assert "refuses our keys" in error.message
     assert f"{ours} has a passphrase, and the agent has not got it: ssh-add." in error.details
+
+
+@pytest.mark.parametrize("form", [(), ("-m", "PEM")])
+def test_a_key_opens_with_its_passphrase(server: Loopback, form: tuple[str, ...]) -> None:
+    ours = server.folder / "our_key"
+    words = ("ssh-keygen", "-q", "-p", *form, "-P", "", "-N", "a passphrase", "-f", str(ours))
+    subprocess.run(words, check=True)
+    machine = configured(server, "Host *\n IdentityAgent none\n")
+    known = Credentials(by_file={ours: Secret("a passphrase")})
+    assert answers(machine, known)
+    assert answers(machine, Credentials(passphrase=Secret("a passphrase")))
+    error = fails(machine, Credentials(passphrase=Secret("another one")))
+    assert f"The passphrase that was given is not that of {ours}." in error.details
+
+
+def test_a_passphrase_does_no_harm_to_a_key_that_has_none(server: Loopback) -> None:
+    machine = configured(server, "Host *\n IdentityAgent none\n")
+    assert answers(machine, Credentials(passphrase=Secret("a passphrase")))
+
+
+def hop(server: Loopback, text: str) -> Hop:
+    return machines.way_to(configured(server, text), Deadline(5.0)).hops[0]
+
+
+def test_only_what_is_locked_and_in_no_agent_is_asked_for(server: Loopback, agent: Path) -> None:
+    ours, limit = server.folder / "our_key", Deadline(5.0)
+    without, within = (f"Host *\n IdentityAgent {each}\n" for each in ("none", agent))
+    assert to_unlock(hop(server, without), limit) == ()
+    add(agent, ours)
+    words = ("ssh-keygen", "-q", "-p", "-P", "", "-N", "a passphrase", "-f", str(ours))
+    subprocess.run(words, check=True)
+    assert to_unlock(hop(server, within), limit) == ()
+    assert to_unlock(hop(server, without), limit) == (ours,)

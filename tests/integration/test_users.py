@@ -14,18 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.client.client import docker
+from tests.integration.doors import doors, open_doors
 from tests.integration.real_cluster import INVOKE, LIMIT_S, ROOT, RealCluster, environment
 
 NODES = ("node-0", "node-1", "node-2")
-
-# Standard input is the only way in: no word and no variable that `docker inspect` would show.
-LOGINS = """
-IFS= read -r PGUSER; IFS= read -r PGPASSWORD; export PGUSER PGPASSWORD
-for door in "$@"; do
-    where="host=${door%:*} port=${door#*:} dbname=postgres connect_timeout=5"
-    psql -XAtq -c "SELECT '$door ' || current_user" "$where"
-done
-"""
 
 
 @pytest.fixture(scope="module")
@@ -38,19 +30,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
         yield made
     finally:
         made.tear_down()
-
-
-def doors(cluster: RealCluster) -> list[str]:
-    """Each node's Pgpool-II, and PostgreSQL itself on the data nodes: `host:port`."""
-    pools = [f"{node}:{cluster.settings.pgpool_port}" for node in NODES]
-    return [*pools, *(f"{node}:{cluster.settings.pgport}" for node in NODES[:2])]
-
-
-def open_doors(cluster: RealCluster, name: str, password: str) -> list[str]:
-    """The doors that let this name in as nobody else."""
-    words = ("exec", "-i", cluster.client.name, "sh", "-c", LOGINS, "sh", *doors(cluster))
-    said = docker(*words, stdin=f"{name}\n{password}\n", check=False).split("\n")
-    return [door for door in doors(cluster) if f"{door} {name}" in said]
 
 
 def known_at(cluster: RealCluster) -> list[bytes]:

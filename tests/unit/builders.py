@@ -50,16 +50,20 @@ def two_nodes() -> Topology:
 
 
 def three_data_nodes() -> Topology:
-    """What the settings cannot say yet, but every operation must take."""
-    pair = two_nodes()
-    third = replace(
-        pair.node("node-1"),
-        name="node-2",
-        address="10.0.0.13",
-        container="postgres-cluster-node-2",
-        slot="node_2",
-    )
-    return replace(pair, nodes=(*pair.nodes, third), quorum_commit=True)
+    """Three voters: quorum commit without a witness."""
+    return topology(parse(f"{_BALANCED}STANDBY_2_NODE=node-2\n", source="t", environ={}))
+
+
+def three_and_a_witness() -> Topology:
+    """Four voters, three of which are a majority. node-3 is the witness."""
+    text = f"{_BALANCED}STANDBY_2_NODE=node-2\nWITNESS_NODE=node-3\n"
+    return topology(parse(text, source="t", environ={}))
+
+
+def four_and_a_witness() -> Topology:
+    """Five voters; a number is left out. node-4 is the witness."""
+    text = "STANDBY_2_NODE=node-2\nSTANDBY_4_NODE=node-3\nWITNESS_NODE=node-4\n"
+    return topology(parse(_BALANCED + text, source="t", environ={}))
 
 
 def provision(of: Topology | None = None) -> Provision:
@@ -95,6 +99,7 @@ class Draft:
     readable: bool = True
     accepting: bool = True
     opened: bool = True
+    members: tuple[str, ...] = ()
 
 
 def primary(name: str, *, timeline: int = 1, **more: object) -> Draft:
@@ -203,6 +208,7 @@ def _node(draft: Draft, whole: list[Draft], node: Node, of: Topology) -> NodeSta
         wal=_wal(draft, whole) if node.kind is Kind.WITNESS else None,
         door=draft.door or _door(draft, whole, of),
         disks=draft.disks,
+        members=draft.members or of.names,
     )
     return replace(state, report=report, at_rest=not running)
 

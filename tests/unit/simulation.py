@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pgha.errors import PghaError, Refused
+from pgha.errors import PghaError, Refused, Usage
 from pgha.execute import Listener, StepDone, execute
 from pgha.operations.failover import failback, failover
 from pgha.operations.recovery import recovery
@@ -72,7 +72,7 @@ def _run(model: Model, command: Command) -> Result:
     try:
         state = model.whole(rest=command.name != "stop")
         plan = command.plan(state)
-    except Refused as error:
+    except (Refused, Usage) as error:  # Usage: a node that there is not
         return Result(REFUSED, None, error.message, error.next)
     if plan.loses:
         accept_losses(model)

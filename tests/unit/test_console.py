@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -327,6 +328,30 @@ def test_without_a_terminal_progress_is_plain_lines() -> None:
         "    Step 3/7 : RUN apt-get",
         "  ✓ Fence node-0    0.25 s",
     ]
+
+
+def test_bytes_under_way_are_no_lines_without_a_terminal() -> None:
+    stream = io.StringIO()
+    progress = Progress(stream)
+    progress.moved("node-1", 1 << 20, None)
+    progress.close()
+    assert stream.getvalue() == ""
+
+
+def test_bytes_under_way_are_a_bar_a_host_until_all_of_them_are_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    progress = Progress(Terminal())
+    progress.moved("node-1", 1 << 20, 4 << 20)
+    progress.moved("node-2", 1 << 20, None)
+    progress.moved("node-3", 4 << 20, 4 << 20)
+    console = rich_console(io.StringIO())
+    with console.capture() as shown:
+        console.print(progress.view())
+    progress.close()
+    lines = [" ".join(re.sub("[━╸╺]", " ", line).split()) for line in shown.get().splitlines()]
+    assert lines == ["node-1 1.0 MB of 4.0 MB", "node-2 1.0 MB"]
 
 
 def test_a_step_that_failed_is_marked_and_remembered_as_running() -> None:

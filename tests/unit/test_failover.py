@@ -6,20 +6,26 @@ import pytest
 
 from pgha.errors import Refused, Usage
 from pgha.node.report import Role
+from pgha.operations import promotion
 from pgha.operations.failover import failback, failover
 from pgha.plan import Plan, Step, Verb
+from pgha.state import ClusterState
+from pgha.variables import BIRTHS
 from tests.unit.builders import (
     LSN,
+    Draft,
     cluster,
     crashed,
     door,
     down,
     fenced,
+    four_and_a_witness,
     hung,
     idle_witness,
     primary,
     standby,
     stopped,
+    three_and_a_witness,
     three_data_nodes,
     two_and_a_witness,
     two_nodes,
@@ -110,6 +116,58 @@ def test_the_named_standby_takes_over() -> None:
     plan = failover(cluster(*drafts, of=three_data_nodes()), "node-1")
     assert "Promote node-1" in plan.titles
     assert "Let node-2 follow node-1" in plan.titles
+
+
+FOUR = three_and_a_witness()
+
+
+def four(*otherwise: Draft) -> ClusterState:
+    """Three data nodes and a witness, healthy but for these."""
+    usual = (primary("node-0"), standby("node-1"), standby("node-2"), witness("node-3"))
+    drafts = {**{d.name: d for d in usual}, **{d.name: d for d in otherwise}}
+    return cluster(*drafts.values(), of=FOUR)
+
+
+def test_of_four_voters_one_follows_the_old_primary_until_the_fence_beside_the_heir() -> None:
+    """A commit waits for two of them: writes would stand still from the votes on."""
+    plan = failover(four(), "node-2")
+    assert [sorted(s.title for s in stage) for stage in plan.stages[:5]] == [
+        ["Let node-3 vote for node-2 in term 2"],
+        ["Fence node-0"],
+        ["Let node-1 vote for node-2 in term 2"],
+        ["Promote node-2"],
+        [
+            "Let node-1 follow node-2",
+            "Let node-3 follow node-2",
+            *(f"Steer Pgpool-II on node-{i} to node-2" for i in range(4)),
+        ],
+    ]
+    assert "Let node-0 follow node-2" in [s.title for s in plan.stages[5]]
+    assert plan.notes == ()
+
+
+def test_of_four_voters_one_of_which_is_away_all_others_are_waited_for() -> None:
+    plan = failover(four(unknown("node-3")))
+    assert [sorted(s.title for s in stage) for stage in plan.stages[:3]] == [
+        ["Fence node-0"],
+        ["Let node-0 vote for node-1 in term 2", "Let node-2 vote for node-1 in term 2"],
+        ["Promote node-1"],
+    ]
+    follow = {s.title for s in plan.stages[3] if "follow" in s.title}
+    assert follow == {"Let node-0 follow node-1", "Let node-2 follow node-1"}
+
+
+def test_of_five_voters_two_vote_before_the_fence_and_a_third_is_not_asked() -> None:
+    drafts = (*(standby(f"node-{i}") for i in (1, 2, 3)), witness("node-4"))
+    plan = failover(cluster(primary("node-0"), *drafts, of=four_and_a_witness()), "node-3")
+    assert [t for t in plan.titles if "vote" in t] == [
+        "Let node-1 vote for node-3 in term 2",
+        "Let node-4 vote for node-3 in term 2",
+    ]
+    assert [t for t in plan.titles if "follow" in t] == [
+        *(f"Let node-{i} follow node-3" for i in (1, 2, 4)),
+        "Let node-0 follow node-3",
+    ]
 
 
 def test_to_where_the_primary_is_nothing_is_done() -> None:
@@ -389,6 +447,35 @@ def test_of_three_data_nodes_the_other_standby_follows() -> None:
     assert "Let node-1 follow node-2" in plan.titles
 
 
+def test_of_four_voters_whose_primary_is_gone_three_vote_and_both_others_follow() -> None:
+    behind = standby("node-1", lsn=LSN - 8)
+    plan = failover(four(GONE, behind, idle_witness("node-3")))
+    assert [t for t in plan.titles if "vote" in t] == [
+        f"Let node-{i} vote for node-2 in term 2" for i in (1, 2, 3)
+    ]
+    assert [t for t in plan.titles if "follow" in t] == [
+        "Let node-1 follow node-2",
+        "Let node-3 follow node-2",
+    ]
+    assert plan.loses == ""
+
+
+def test_of_four_voters_two_are_no_majority() -> None:
+    state = four(GONE, unknown("node-1"), idle_witness("node-3"))
+    with pytest.raises(Refused, match="2 of 4 nodes answer and 3 are needed") as refusal:
+        failover(state)
+    assert refusal.value.next == "inv failover --to node-2 --force"
+    plan = failover(state, force=True)
+    assert argument(plan, "Promote node-2", "voters") == "node-2,node-3"
+    assert argument(plan, "Promote node-2", "term") == 132
+
+
+def test_every_heir_by_force_has_a_range_of_numbers_below_the_next_hundred() -> None:
+    """As many nodes with data as the settings can name."""
+    most = sum(birth != "WITNESS" for birth in BIRTHS)
+    assert most * promotion.APART <= promotion.FORCED_TERMS
+
+
 def test_nobody_within_reach() -> None:
     with pytest.raises(Refused, match="nobody can take over"):
         failover(cluster(GONE, unknown("node-1"), unknown("node-2")))
@@ -409,7 +496,7 @@ def test_a_named_node_out_of_reach_is_refused_and_another_one_named() -> None:
 def test_a_promotion_without_a_majority_takes_a_term_that_the_others_do_not_come_to() -> None:
     """Two logs on a timeline of one number would look like one."""
     alone = cluster(unknown("node-0"), standby("node-1", timeline=3), unknown("node-2"))
-    assert argument(failover(alone, force=True), "Promote node-1", "term") == 120
+    assert argument(failover(alone, force=True), "Promote node-1", "term") == 116
     other = cluster(standby("node-0", timeline=3), unknown("node-1"), unknown("node-2"))
     assert argument(failover(other, force=True), "Promote node-0", "term") == 100
 

@@ -12,7 +12,7 @@ from pgha import hosting
 from pgha.commands import docker, swarm
 from pgha.commands.base import Command, Secret
 from pgha.errors import CommandFailed, Failed
-from pgha.hosts import Host, Result
+from pgha.hosts import Host, Result, Stream
 from pgha.plan import Relay, Run
 from pgha.processes import OnLine
 from pgha.waiting import Deadline
@@ -47,6 +47,9 @@ class Played(Host):
         self.asked.append(command)
         status, said = self.answers(command)
         return Result(status, said, "why" if status else "", 0.0)
+
+    def stream(self, command: Command, deadline: Deadline) -> Stream:
+        raise NotImplementedError
 
     @contextlib.contextmanager
     def lock(self, cluster: str, owner: str) -> Iterator[None]:
@@ -103,7 +106,7 @@ def test_a_token_goes_from_one_host_to_the_other_and_is_shown_nowhere() -> None:
     token = "SWMTKN-1-secret"
     source, joiner = Played(lambda command: (0, f"{token}\n")), Played(lambda command: (0, ""))
     join = swarm.join("10.0.9.2", "10.0.9.1:2377")
-    hosting.relay(source, joiner, Relay("node-0", swarm.join_token("manager"), join))
+    hosting.relay(source, joiner, Relay("node-0", swarm.join_token("manager"), join, 5.0))
     assert joiner.asked[0].stdin == Secret(token)
     assert joiner.asked[0].words == join.words
     assert not any(token in line for line in (*source.shown, *joiner.shown))
@@ -111,7 +114,7 @@ def test_a_token_goes_from_one_host_to_the_other_and_is_shown_nowhere() -> None:
 
 def test_who_has_no_token_to_give_is_told_of_and_nobody_joins() -> None:
     source, joiner = Played(lambda command: (1, "SWMTKN")), Played(lambda command: (0, ""))
-    relay = Relay("node-0", swarm.join_token("manager"), swarm.join("a", "b"))
+    relay = Relay("node-0", swarm.join_token("manager"), swarm.join("a", "b"), 5.0)
     with pytest.raises(CommandFailed, match="join-token") as seen:
         hosting.relay(source, joiner, relay)
     assert joiner.asked == []

@@ -29,7 +29,13 @@ from pgha.site import HostFacts, Site, VolumeFacts
 from pgha.state import ClusterState, ContainerStatus, NodeState
 from pgha.topology import Kind, Topology
 from pgha.verdict import Verdict, judge
-from tests.unit.builders import provision, three_hosts, two_and_a_witness, two_nodes
+from tests.unit.builders import (
+    provision,
+    three_and_a_witness,
+    three_hosts,
+    two_and_a_witness,
+    two_nodes,
+)
 from tests.unit.model import Broken, Cut, Model, ModelNode, VerbFailed
 from tests.unit.simulation import CUT, DONE, FAILED, REFUSED, follow_the_advice, settle
 from tests.unit.simulation import Command as Line
@@ -40,6 +46,7 @@ CLUSTERS = {
     "two nodes and a witness": two_and_a_witness(),
     "two nodes": two_nodes(),
     "three hosts": three_hosts(),
+    "three data nodes and a witness": three_and_a_witness(),
 }
 FRESH = "a fresh cluster"  # why `initdb` says that a node is fenced
 PLENTY = 1 << 40
@@ -390,6 +397,7 @@ def test_from_nothing_to_a_whole_cluster(name: str) -> None:
         ("two nodes and a witness", "verb"),
         ("two nodes", "operator"),
         ("three hosts", "operator"),
+        ("three data nodes and a witness", "operator"),
     ],
 )
 def test_init_that_is_cut_off_anywhere_is_finished_by_init(name: str, mode: str) -> None:
@@ -418,7 +426,7 @@ def test_init_that_is_cut_off_anywhere_is_finished_by_init(name: str, mode: str)
     } == seen
 
 
-@pytest.mark.parametrize("name", CLUSTERS)
+@pytest.mark.parametrize("name", ["two nodes and a witness", "two nodes"])
 def test_a_container_that_dies_in_init_costs_nothing_that_was_acknowledged(name: str) -> None:
     for hosts, first in cuts(Hosts(CLUSTERS[name], 1), "node"):
         assert first.ending == FAILED
@@ -613,7 +621,19 @@ def test_with_force_and_cut_off_anywhere_nothing_is_gone(mode: str, again_with_f
         assert hosts.nodes[hosts.topology.home].log[: len(rows)] == rows
 
 
-def test_every_node_but_the_witness_carries_data() -> None:
-    hosts = complete(two_and_a_witness())
+def test_an_even_number_of_voters_is_remarked_upon() -> None:
+    notes = {name: planned(Hosts(of))[1].notes for name, of in CLUSTERS.items()}
+    assert notes == {
+        "two nodes and a witness": (),
+        "two nodes": (),
+        "three data nodes and a witness": (
+            "4 nodes have a vote and 3 must agree: 1 of them may be lost, no more than of 3.",
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", CLUSTERS)
+def test_every_node_but_the_witness_carries_data(name: str) -> None:
+    hosts = complete(CLUSTERS[name])
     held = {n.name for n in hosts.nodes.values() if n.has_data}
     assert held == {n.name for n in hosts.topology.nodes if n.kind is Kind.DATA}

@@ -13,6 +13,7 @@ from tests.integration.leftovers import of_a_dead_run
         ("pgha-test-7-bad-node-0", True),
         ("pgha-test-7", True),
         ("pgha-chaos-7-run-backend", True),
+        ("pgha-test-7-lab-node-0", True),
         ("pgha-test-8-bad-node-0", False),
         ("pgha-test-78-bad-node-0", False),
         ("pgha-test-client", False),

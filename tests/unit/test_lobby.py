@@ -117,6 +117,17 @@ def test_where_no_primary_appears_nobody_is_kept(
     assert waiting_room.waiting == 0
 
 
+def test_who_waits_is_dismissed_at_once_where_no_primary_will_appear(waiting_room: Lobby) -> None:
+    waiting_room.open()
+    with knock(waiting_room) as client:
+        while not waiting_room.waiting:
+            pass
+        waiting_room.dismiss()
+        assert answer(client) == b""
+    with pytest.raises(ConnectionRefusedError):
+        knock(waiting_room)
+
+
 def test_it_closes_by_itself(waiting_room: Lobby, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lobby, "OPEN_S", 0.1)
     waiting_room.open()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pgha.commands.base import Secret
+from pgha.commands.base import Command, Secret
 from pgha.errors import Failed
 from pgha.node.report import Role
-from pgha.plan import Plan, PositionOf, Step, Verb, stages, verb
+from pgha.plan import Plan, PositionOf, Run, Step, Verb, stages, verb
 from pgha.state import Condition, anything, has_role
 from tests.unit.builders import LSN, cluster, idle_witness, primary, standby, unknown, witness
 
@@ -17,6 +17,19 @@ STATE = cluster(primary("node-0"), standby("node-1", lsn=LSN - 16), witness("nod
 def step(title: str, holds: bool = False) -> Step:
     ensures = Condition("it is so", (), lambda _: holds)
     return Step(title, "node-0", anything(), verb("probe"), ensures)
+
+
+def test_a_docker_command_without_a_limit_of_its_own_has_the_operators() -> None:
+    commands = (Command(("docker", "a")), Command(("docker", "b")))
+    free = Step("Make", "node-0", anything(), Run(commands), anything())
+    bound = Step("Stop", "node-0", anything(), Run(commands, 9.0), anything())
+    plan = Plan("Both", stages(free, bound, step("Ask"))).within(20)
+    first, second, third = (each.action for each in plan.steps)
+    assert isinstance(first, Run)
+    assert isinstance(second, Run)
+    assert (first.command_s, first.timeout_s) == (20, 40)
+    assert (second.command_s, second.timeout_s) == (9, 18)
+    assert third.timeout_s == 60
 
 
 def test_a_position_is_that_of_the_node_that_is_furthest() -> None:

@@ -119,10 +119,25 @@ def test_the_added_variables_have_their_defaults() -> None:
     assert found.volume_root == "/data/docker/postgres-cluster"
 
 
+@pytest.mark.parametrize("number", [2, 3, 4, 5])
+def test_a_standby_beyond_the_first_has_an_address_and_directories_of_its_own(number: int) -> None:
+    found = settings()
+    standby = f"standby_{number}"
+    root = f"/data/docker/postgres-cluster/standby-{number}"
+    assert getattr(found, f"{standby}_node") == ""
+    assert getattr(found, f"{standby}_ip") == IPv4Address(f"10.0.0.{12 + number}")
+    for end in ("etc_ssh", "root_ssh"):
+        assert getattr(found, f"{standby}_volume_{end}") == f"{root}/{end.replace('_', '/')}"
+    for end in ("ssh", "archive", "data"):
+        assert getattr(found, f"{standby}_volume_postgres_{end}") == f"{root}/postgresql/{end}"
+    assert getattr(found, f"{standby}_volume_etc_pgpool") == f"{root}/etc/pgpool2"
+
+
 def test_every_row_of_the_table_is_an_attribute_with_an_explanation() -> None:
     assert [each.name.lower() for each in VARIABLES] == [each.name for each in fields(Settings)]
     for each in VARIABLES:
-        assert each.text.endswith("."), each.name
+        # What is said of one of a numbered standby's variables is said of those below it.
+        assert each.text.endswith(".") or re.match(r"STANDBY_\d_(IP|VOLUME_)", each.name)
         assert each.kind.expected, each.name
 
 
@@ -139,10 +154,10 @@ def test_the_files_that_come_with_us_are_right_and_explain_every_variable(file: 
     assert found.mode.value == {"default": "single", "ha": "ha"}[file.stem]
     # The heading and the values that are set are the file's own; all else is the table's.
     heading = re.sub(r"^# ?", "", text.split("\n\n\n", 1)[0], flags=re.M)
-    values = dict(re.findall(r"^([A-Z_]+)=(.*)$", text, flags=re.M))
+    values = dict(re.findall(r"^([A-Z0-9_]+)=(.*)$", text, flags=re.M))
     assert example(heading, values, VARIABLES) == text
     # Every default is shown as it is: setting all of them changes nothing.
-    everything = re.sub(r"^# ([A-Z_]+=)", r"\1", text, flags=re.M)
+    everything = re.sub(r"^# ([A-Z0-9_]+=)", r"\1", text, flags=re.M)
     root = "VOLUME_ROOT=/data/docker/postgres-cluster\n"
     assert parse(root + everything, source="all", environ={}) == found
 
@@ -216,6 +231,9 @@ def test_the_root_of_the_directories_may_come_from_the_process_environment() -> 
         "DOCKER_HUB_IMAGE_NAME=example.org:5000/a/b_c",
         # No witness: what stands for it does not matter.
         "POSTGRES_BACKEND_SUBNET=10.9.0.0/29\nMASTER_IP=10.9.0.2\nSTANDBY_IP=10.9.0.6",
+        "STANDBY_2_NODE=node-2\nWITNESS_NODE=node-3",
+        # A number is left out: it is a name, no count.
+        "STANDBY_4_NODE=node-2",
         # Each node has its host: the same directory on both is no clash.
         "MODE=ha\nMASTER_VOLUME_POSTGRES_DATA=/pg\nSTANDBY_VOLUME_POSTGRES_DATA=/pg",
         'POSTGRES_USER=Zoë O\'Neill "x"\nPCP_USER=pcp',
@@ -329,6 +347,12 @@ BAD = [
         "STANDBY_IP=10.0.0.12 (default) and WITNESS_IP=10.0.0.12: "
         "two different addresses were expected",
     ),
+    wrong("STANDBY_2_IP=10.0.0", "an IPv4 address such as 10.0.0.11"),
+    (
+        "STANDBY_2_NODE=node-2\nSTANDBY_2_IP=10.0.0.12",
+        "STANDBY_IP=10.0.0.12 (default) and STANDBY_2_IP=10.0.0.12: "
+        "two different addresses were expected",
+    ),
     (
         "POSTGRES_FRONTEND_SUBNET=10.0.0.0/16",
         "POSTGRES_BACKEND_SUBNET=10.0.0.0/24 (default) and POSTGRES_FRONTEND_SUBNET=10.0.0.0/16: "
@@ -369,6 +393,16 @@ BAD = [
     (
         "WITNESS_NODE=node-1",
         "STANDBY_NODE=node-1 (default) and WITNESS_NODE=node-1: two different names were expected",
+    ),
+    ("STANDBY_2_NODE=a b", f"STANDBY_2_NODE=a b: {NODE}, or nothing was expected"),
+    (
+        "STANDBY_2_NODE=node-1",
+        "STANDBY_NODE=node-1 (default) and STANDBY_2_NODE=node-1: "
+        "two different names were expected",
+    ),
+    (
+        "STANDBY_2_NODE=node-2\nSTANDBY_3_NODE=node-2",
+        "STANDBY_2_NODE=node-2 and STANDBY_3_NODE=node-2: two different names were expected",
     ),
     (
         "PGPOOL_ALIAS=node-0",
@@ -421,6 +455,11 @@ BAD = [
         "MASTER_VOLUME_POSTGRES_DATA=/pg\nSTANDBY_VOLUME_POSTGRES_DATA=/pg",
         f"MASTER_VOLUME_POSTGRES_DATA=/pg and STANDBY_VOLUME_POSTGRES_DATA=/pg: {APART}",
     ),
+    (
+        "STANDBY_2_NODE=c\nSTANDBY_VOLUME_POSTGRES_DATA=/pg\nSTANDBY_2_VOLUME_POSTGRES_DATA=/pg/2",
+        "STANDBY_VOLUME_POSTGRES_DATA=/pg and STANDBY_2_VOLUME_POSTGRES_DATA=/pg/2: " + APART,
+    ),
+    wrong("STANDBY_5_VOLUME_ETC_SSH=etc", "an absolute path"),
     wrong("PGDATA=data", "an absolute path"),
     wrong("PGDATA=/", "a directory of its own"),
     (
@@ -489,6 +528,18 @@ BAD = [
         f"POSTGRES_PASWORD={SECRET}",
         "POSTGRES_PASWORD is no variable of ours; did you mean POSTGRES_PASSWORD?",
     ),
+    ("STANDBY_1_NODE=x", "STANDBY_1_NODE is no variable of ours; did you mean STANDBY_NODE?"),
+    (
+        "STANDBY_6_NODE=x",
+        "STANDBY_6_NODE is no variable of ours; did you mean one of STANDBY_2_NODE to "
+        "STANDBY_5_NODE?",
+    ),
+    (
+        "STANDBY_2_VOLUME_DATA=/x",
+        "STANDBY_2_VOLUME_DATA is no variable of ours; did you mean "
+        "STANDBY_2_VOLUME_POSTGRES_DATA?",
+    ),
+    ("standby_2_ip=x", "standby_2_ip is no variable of ours; did you mean STANDBY_2_IP?"),
     (f"FROBNICATE={SECRET}", "FROBNICATE is no variable of ours"),
 ]
 
@@ -562,6 +613,9 @@ def test_bytes_that_are_no_text_are_refused_and_can_be_printed() -> None:
         ("POSTGRES_USRE", True),
         ("STANDBY_NODES", True),
         ("WITNESS_VOLUME_DATA", True),
+        ("STANDBY_2_VOLUME_DATA", True),
+        ("STANDBY_12_NODE", True),
+        ("STANDBY_2_PORT", False),
         ("MASTERNODE", True),
         ("POSTGRES_DB", False),
         ("POSTGRES_HOST", False),

@@ -22,7 +22,13 @@ from pgha.operations import recovery as recovery_module
 from pgha.operations import startstop as startstop_module
 from pgha.state import ClusterState, NodeState, anything
 from pgha.topology import Topology
-from tests.unit.builders import three_data_nodes, two_and_a_witness, two_nodes
+from tests.unit.builders import (
+    four_and_a_witness,
+    three_and_a_witness,
+    three_data_nodes,
+    two_and_a_witness,
+    two_nodes,
+)
 from tests.unit.model import Broken, Model
 from tests.unit.simulation import (
     CUT,
@@ -51,6 +57,8 @@ CLUSTERS = {
     "two nodes and a witness": two_and_a_witness(),
     "two nodes": two_nodes(),
     "three data nodes": three_data_nodes(),
+    "three data nodes and a witness": three_and_a_witness(),
+    "four data nodes and a witness": four_and_a_witness(),
 }
 MODES = ("operator", "verb", "node")
 COMMANDS = (
@@ -67,11 +75,18 @@ COMMANDS = (
     Command("recovery", "node-1", force=True),
     Command("recovery", "node-0", force=True),
 )
+# node-2 is the witness of the cluster that most people have: there some of these are refused.
+OF_MORE_NODES = (
+    Command("failover", "node-2"),
+    Command("recovery", "node-2"),
+    Command("recovery", "node-2", force=True),
+)
+EVERY_COMMAND = (*COMMANDS, *OF_MORE_NODES)
 Event = tuple[str, str] | tuple[Command, str, int]
 
 events = st.one_of(
-    st.tuples(st.sampled_from(sorted(FAULTS)), st.sampled_from(("node-0", "node-1", "node-2"))),
-    st.tuples(st.sampled_from(COMMANDS), st.sampled_from(MODES), st.integers(0, 45)),
+    st.tuples(st.sampled_from(sorted(FAULTS)), st.sampled_from([f"node-{i}" for i in range(5)])),
+    st.tuples(st.sampled_from(EVERY_COMMAND), st.sampled_from(MODES), st.integers(0, 60)),
 )
 histories = st.lists(events, max_size=5)
 # The cluster with a witness is what most people have.
@@ -122,7 +137,7 @@ def everybody_is_back(model: Model) -> None:
 
 
 @MANY
-@given(clusters, st.integers(0, 2**16), histories, st.sampled_from(COMMANDS))
+@given(clusters, st.integers(0, 2**16), histories, st.sampled_from(EVERY_COMMAND))
 def test_a_command_reaches_its_goal_and_has_nothing_to_do_the_second_time(
     name: str, seed: int, history: list[Event], command: Command
 ) -> None:
@@ -136,7 +151,9 @@ def test_a_command_reaches_its_goal_and_has_nothing_to_do_the_second_time(
 
 
 @MANY
-@given(clusters, st.integers(0, 2**16), histories, st.sampled_from(COMMANDS), st.integers(0, 45))
+@given(
+    clusters, st.integers(0, 2**16), histories, st.sampled_from(EVERY_COMMAND), st.integers(0, 60)
+)
 def test_a_command_whose_operator_dies_anywhere_is_finished_by_the_same_command(
     name: str, seed: int, history: list[Event], command: Command, at: int
 ) -> None:
@@ -152,9 +169,9 @@ def test_a_command_whose_operator_dies_anywhere_is_finished_by_the_same_command(
     clusters,
     st.integers(0, 2**16),
     histories,
-    st.sampled_from(COMMANDS),
+    st.sampled_from(EVERY_COMMAND),
     st.sampled_from(MODES),
-    st.integers(0, 45),
+    st.integers(0, 60),
 )
 def test_what_errors_and_status_advise_leads_to_health(
     name: str, seed: int, history: list[Event], command: Command, mode: str, at: int
@@ -188,16 +205,75 @@ BEFORE: dict[str, list[Event]] = {
 def test_every_cut_of_every_command(command: Command, before: str, mode: str) -> None:
     for seed in range(12 if NIGHTLY else 1):
         start = after(CLUSTERS["two nodes and a witness"], seed, BEFORE[before])
-        whole = run(clone(start), command)
-        at, first = 0, None
-        while first is None or first.ending == CUT or (mode == "node" and at < 12):
-            model = clone(start)
-            first = cut_off(model, command, mode, at)
-            if mode == "operator" and first.ending == CUT and whole.ending == DONE:
-                finish(model, command, first)
-            everybody_is_back(model)
-            follow_the_advice(model, command)
-            at += 1
+        cut_off_everywhere(start, command, mode)
+
+
+BEFORE_OF_MORE: dict[str, list[Event]] = {
+    **{name: BEFORE[name] for name in ("healthy", "the primary was killed", "stopped")},
+    "a standby was killed": [("kill", "node-2")],
+    "all were killed": [("kill", f"node-{i}") for i in range(4)],
+    "both followers of a moved primary were away": [
+        ("kill", "node-0"),
+        ("kill", "node-1"),
+        (Command("failover", "node-2", force=True), "operator", 99),
+        ("come_back", "node-0"),
+        ("come_back", "node-1"),
+    ],
+}
+
+
+@pytest.mark.parametrize("mode", MODES if NIGHTLY else ("operator",))
+@pytest.mark.parametrize("before", BEFORE_OF_MORE)
+@pytest.mark.parametrize(
+    "command",
+    [*OF_MORE_NODES[:2], *(c for c in COMMANDS if not c.node and not c.force)],
+    ids=lambda c: f"{c.name}-{c.node}-{c.force}",
+)
+def test_every_cut_of_a_command_with_four_voters(command: Command, before: str, mode: str) -> None:
+    for seed in range(12 if NIGHTLY else 1):
+        start = after(CLUSTERS["three data nodes and a witness"], seed, BEFORE_OF_MORE[before])
+        cut_off_everywhere(start, command, mode)
+
+
+def cut_off_everywhere(start: Model, command: Command, mode: str) -> None:
+    """The command, cut off at one place after the other; again, and what is advised, mend it."""
+    whole = run(clone(start), command)
+    at, first = 0, None
+    while first is None or first.ending == CUT or (mode == "node" and at < 12):
+        model = clone(start)
+        first = cut_off(model, command, mode, at)
+        if mode == "operator" and first.ending == CUT and whole.ending == DONE:
+            finish(model, command, first)
+        everybody_is_back(model)
+        follow_the_advice(model, command)
+        at += 1
+
+
+@pytest.mark.parametrize("name", [n for n, t in CLUSTERS.items() if len(t.data_nodes) > 2])
+@pytest.mark.parametrize("dead", [False, True], ids=("handed over", "promoted"))
+def test_after_a_failover_every_standby_follows_the_new_primary(name: str, dead: bool) -> None:
+    model = after(CLUSTERS[name], 0, [("kill", "node-0")] if dead else [])
+    assert run(model, Command("failover", "node-2")).ending == DONE
+    state = model.whole(rest=False)
+    assert state.primary is not None
+    assert state.primary.name == "node-2"
+    gone = {"node-2", *(["node-0"] if dead else [])}
+    assert all(state.streams(n) for n in state.topology.names if n not in gone)
+
+
+@pytest.mark.parametrize("name", [n for n, t in CLUSTERS.items() if len(t.data_nodes) > 2])
+def test_recovery_brings_every_standby_to_a_primary_that_was_elected_without_them(
+    name: str,
+) -> None:
+    """Two were away while the primary moved by force: both follow it by one command."""
+    model = after(CLUSTERS[name], 0, [("lag", "node-1"), ("kill", "node-0"), ("kill", "node-1")])
+    assert run(model, Command("failover", "node-2", force=True)).ending == DONE
+    for away in ("node-0", "node-1"):
+        FAULTS["come_back"](model, away)
+    assert run(model, Command("recovery")).ending == DONE
+    state = model.whole(rest=False)
+    assert all(state.streams(n) for n in state.topology.names if n != "node-2")
+    assert model.nodes["node-2"] in model.writers()
 
 
 def test_two_sides_that_promoted_without_one_another_are_told_apart_afterwards() -> None:

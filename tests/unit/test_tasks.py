@@ -21,6 +21,7 @@ from pgha.tasks.task import ClusterTask
 
 NAMES = (
     "build",
+    "doctor",
     "failback",
     "failover",
     "history",
@@ -35,7 +36,9 @@ NAMES = (
     "user.delete",
     "user.password",
 )
-CHANGING = tuple(name for name in NAMES if name not in ("status", "history", "import-env"))
+CHANGING = tuple(
+    name for name in NAMES if name not in ("status", "doctor", "history", "import-env")
+)
 
 
 def flags_of(name: str) -> set[str]:
@@ -74,7 +77,8 @@ def test_status_has_neither_a_dry_run_nor_yes() -> None:
 
 
 def test_history_has_neither_a_dry_run_nor_yes() -> None:
-    assert flags_of("history") == {"-e", "--env", "--json"}
+    for command in ("history", "doctor"):
+        assert flags_of(command) == {"-e", "--env", "--json"}
 
 
 def test_import_env_asks_no_cluster() -> None:

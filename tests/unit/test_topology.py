@@ -62,6 +62,37 @@ def test_a_node_has_the_directories_of_where_it_was_born() -> None:
     assert len(witness.all()) == 5
 
 
+def test_standbys_beyond_the_first_come_before_the_witness() -> None:
+    cluster = described("STANDBY_2_NODE=c", "STANDBY_4_NODE=d", "WITNESS_NODE=w", "VOLUME_ROOT=/d")
+    assert [(each.name, each.carries_data) for each in cluster.nodes] == [
+        ("node-0", True),
+        ("node-1", True),
+        ("c", True),
+        ("d", True),
+        ("w", False),
+    ]
+    added = cluster.node("d")
+    assert (added.address, added.slot) == ("10.0.0.16", "d")
+    # The number that was left out belongs to nobody else.
+    assert added.volumes.postgres_data == "/d/standby-4/postgresql/data"
+
+
+@pytest.mark.parametrize(
+    ("standbys", "witness", "majority", "may_be_lost"),
+    [(1, 0, 2, 0), (1, 1, 2, 1), (2, 0, 2, 1), (2, 1, 3, 1), (3, 1, 3, 2), (4, 1, 4, 2)],
+)
+def test_as_many_may_be_lost_as_are_not_needed(
+    standbys: int, witness: int, majority: int, may_be_lost: int
+) -> None:
+    more = [f"STANDBY_{number}_NODE=s{number}" for number in range(2, standbys + 1)]
+    cluster = described(*more, f"WITNESS_NODE={'w' * witness}")
+    voters = len(cluster.nodes)
+    assert (cluster.majority, voters - cluster.majority) == (majority, may_be_lost)
+    # Two voters alone would wait for one another: there a commit waits for nobody.
+    assert cluster.quorum_commit is (voters > 2)
+    assert cluster.acknowledgements == (majority - 1 if voters > 2 else 0)
+
+
 @pytest.mark.parametrize(
     ("mode", "witness", "waits", "majority", "acknowledgements"),
     [

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pgha.errors import Refused
 from pgha.node.report import Disk, Door, Role
+from pgha.operations.membership import require_members
 from pgha.state import ClusterState
 from pgha.verdict import Problem, Verdict, judge
 from tests.unit.builders import (
@@ -22,6 +24,7 @@ from tests.unit.builders import (
     silent,
     standby,
     stopped,
+    three_and_a_witness,
     two_nodes,
     unknown,
     witness,
@@ -176,10 +179,69 @@ def test_a_dead_primary_and_no_standby() -> None:
     assert problem(state, "no-primary").remedy == "inv start"
 
 
+def test_where_no_node_answers_nothing_is_claimed() -> None:
+    """A machine that is too busy to answer within the limit may have a primary that serves."""
+    state = cluster(silent("node-0"), silent("node-1"), silent("node-2"))
+    assert judge(state)[0] is Verdict.DOWN
+    found = problem(state, "no-primary")
+    assert "is not known" in found.message
+    assert found.remedy == "inv status"
+
+
 def test_a_primary_that_nobody_follows_stands_still() -> None:
     state = cluster(primary("node-0"), stopped("node-1"), stopped("node-2", Role.WITNESS))
     assert judge(state)[0] is Verdict.DOWN
-    assert "node-0 waits for 1 follower" in problem(state, "no-quorum").message
+    assert problem(state, "no-quorum").message == (
+        "node-0 waits for 1 follower that has its commits on disk: writes stand still until node-1 "
+        "or node-2 is back."
+    )
+
+
+@pytest.mark.parametrize(
+    ("there", "says"),
+    [
+        (("node-1",), "until node-2 or node-3 is back."),
+        ((), "until 2 of node-1, node-2, node-3 are back."),
+    ],
+)
+def test_of_four_voters_a_primary_waits_for_two_others(there: tuple[str, ...], says: str) -> None:
+    away = [stopped("node-1"), stopped("node-2"), stopped("node-3", Role.WITNESS)]
+    others = [standby(d.name) if d.name in there else d for d in away]
+    state = cluster(primary("node-0"), *others, of=three_and_a_witness())
+    assert judge(state)[0] is Verdict.DOWN
+    found = problem(state, "no-quorum").message
+    assert found.startswith("node-0 waits for 2 followers that have its commits on disk: ")
+    assert found.endswith(says)
+
+
+def test_nodes_that_were_made_with_others_than_the_settings_name() -> None:
+    others = ("node-0", "node-1", "node-2", "node-9")
+    state = healthy_but(standby("node-1", members=others))
+    found = problem(state, "other-nodes")
+    assert judge(state)[0] is Verdict.DEGRADED
+    assert found.node == "node-1"
+    assert "was made with node-0, node-1, node-2, node-9" in found.message
+    with pytest.raises(Refused, match="the settings name node-0, node-1, node-2: only a new"):
+        require_members(state)
+
+
+def test_nodes_that_tell_no_others_and_those_of_an_older_image_are_ours() -> None:
+    require_members(healthy_but())
+    silent_about_it = ClusterState(two_nodes(), healthy_but().nodes[:0])
+    require_members(silent_about_it)
+
+
+def test_of_four_voters_one_may_be_away() -> None:
+    others = (standby("node-1"), stopped("node-2"), witness("node-3"))
+    state = cluster(primary("node-0"), *others, of=three_and_a_witness())
+    assert judge(state)[0] is Verdict.DEGRADED
+
+
+def test_only_who_counts_is_waited_for_after_a_failover_by_force() -> None:
+    """node-2 streams, and a commit does not wait for it."""
+    alone = primary("node-0", voters=("node-0", "node-1"))
+    state = cluster(alone, stopped("node-1"), witness("node-2"))
+    assert "until node-1 is back" in problem(state, "no-quorum").message
 
 
 def test_an_asynchronous_primary_that_nobody_follows_goes_on() -> None:

@@ -1,0 +1,1 @@
+"""`doctor`: what stands between a configuration and a healthy cluster, before `init` and after."""

@@ -1,0 +1,156 @@
+"""Looks at every host and node at once, and changes nothing. What cannot be seen is a fact too."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from pgha.at_once import at_once
+from pgha.commands import docker
+from pgha.commands.base import Command
+from pgha.commands.docker_answers import EngineInfo, parse_images, parse_info, parse_inspect
+from pgha.doctor.drift import Held, ask_held, expected, parse_held
+from pgha.doctor.facts import Facts, Failure, HostFacts, NodeFacts
+from pgha.doctor.vitals import Vitals, ask_vitals, parse_vitals
+from pgha.errors import PghaError
+from pgha.hosts import NOT_FOUND, Host
+from pgha.limits import DOCKER_S, DOCTOR_S
+from pgha.operations.provision import Provision
+from pgha.remote import Reach
+from pgha.state import ClusterState
+from pgha.topology import LOCAL_HOST, Node
+from pgha.units import unit_name
+from pgha.verdict import judge
+
+T = TypeVar("T")
+# Its connection, its engine and its directories: what hangs is given up then.
+HOST_S = 2 * DOCTOR_S + DOCKER_S
+
+
+def examine(reach: Reach, provision: Provision, state: ClusterState) -> Facts:
+    """state: what `status` saw a moment ago."""
+    topology = provision.topology
+    on = {host: tuple(n for n in topology.nodes if n.host == host) for host in topology.hosts}
+    seen = at_once(
+        {host: _job(reach, provision, nodes) for host, nodes in on.items()}, timeout_s=HOST_S
+    )
+    hosts, nodes = list[HostFacts](), list[NodeFacts]()
+    for name, answer in seen.items():
+        if isinstance(answer, PghaError):
+            hosts.append(HostFacts(name, reached=_failure(answer)))
+            nodes += [NodeFacts(n.name, name) for n in on[name]]
+        else:
+            hosts.append(answer[0])
+            nodes += answer[1]
+    verdict, problems = judge(state)
+    first = problems[0] if problems else None
+    return Facts(
+        cluster=topology.cluster,
+        image=provision.image,
+        single=topology.hosts == (LOCAL_HOST,),
+        now_s=time.time(),
+        hosts=tuple(hosts),
+        nodes=tuple(sorted(nodes, key=lambda node: topology.names.index(node.name))),
+        verdict=verdict.value,
+        problem=first.message if first else "",
+        remedy=first.remedy if first else "",
+    )
+
+
+def _job(
+    reach: Reach, provision: Provision, nodes: tuple[Node, ...]
+) -> Callable[[], tuple[HostFacts, list[NodeFacts]]]:
+    return lambda: _host(reach, provision, nodes)
+
+
+def _host(
+    reach: Reach, provision: Provision, nodes: tuple[Node, ...]
+) -> tuple[HostFacts, list[NodeFacts]]:
+    """Raises Unreachable where the host does not answer."""
+    host = reach.host(nodes[0].name)
+    host.run(Command(("true",)), timeout_s=DOCTOR_S)  # the connection is open now
+    begun = time.time()
+    vitals = _tried(lambda: _vitals(host, nodes))
+    ended = time.time()
+    engine = _tried(lambda: _engine(host))
+    facts = HostFacts(host.name, vitals=vitals, engine=engine)
+    if isinstance(vitals, Vitals):
+        half = (ended - begun) / 2
+        facts = replace(facts, offset_s=vitals.now_s - (begun + half), uncertain_s=half)
+        if vitals.systemd:
+            facts = replace(facts, units=_units(host, nodes))
+    if isinstance(engine, Failure):
+        return facts, [NodeFacts(n.name, host.name) for n in nodes]
+    facts = replace(facts, image_id=_image(host, provision.image))
+    return facts, [_node(reach, provision, host, n, engine) for n in nodes]
+
+
+def _tried(job: Callable[[], T]) -> T | Failure:
+    try:
+        return job()
+    except PghaError as error:
+        return _failure(error)
+
+
+def _failure(error: PghaError) -> Failure:
+    return Failure(" ".join((error.message, *error.details[:1])), error.next)
+
+
+def _vitals(host: Host, nodes: tuple[Node, ...]) -> Vitals | Failure:
+    paths = [path for node in nodes for path in node.volumes.all()]
+    answer = host.run(ask_vitals(paths), timeout_s=DOCTOR_S)
+    try:
+        return parse_vitals(answer.stdout)
+    except ValueError as error:
+        return Failure(f"It does not say how it is: {error}.")
+
+
+def _engine(host: Host) -> EngineInfo | Failure:
+    told = host.run(docker.info(), timeout_s=DOCTOR_S, check=False)
+    engine = parse_info(told.stdout) if told.status == 0 else None
+    if engine is not None:
+        return engine
+    if told.status == NOT_FOUND:
+        return Failure("There is no docker program.", "Install Docker there.")
+    why = " ".join(told.stderr.split())
+    return Failure(f"No Docker engine answers{f': {why}' if why else '.'}", "docker info")
+
+
+def _image(host: Host, name: str) -> str:
+    answer = host.run(docker.image_inspect(name), timeout_s=DOCTOR_S, check=False)
+    found = parse_images(answer.stdout) if answer.status == 0 else ()
+    return found[0].id if found else ""
+
+
+def _units(host: Host, nodes: tuple[Node, ...]) -> frozenset[str]:
+    def enabled(node: Node) -> bool:
+        words = ("systemctl", "--quiet", "is-enabled", unit_name(node))
+        return host.run(Command(words), timeout_s=DOCTOR_S, check=False).status == 0
+
+    return frozenset(node.name for node in nodes if enabled(node))
+
+
+def _node(
+    reach: Reach, provision: Provision, host: Host, node: Node, engine: EngineInfo
+) -> NodeFacts:
+    answer = host.run(docker.inspect(node.container), timeout_s=DOCTOR_S, check=False)
+    info = parse_inspect(answer.stdout).get(node.container)
+    if info is None:
+        return NodeFacts(node.name, host.name)
+    held: Held | Failure | None = None
+    if info.running:
+        held = _tried(
+            lambda: parse_held(
+                reach.container(node.name).run(ask_held(), timeout_s=DOCTOR_S).stdout
+            )
+        )
+    return NodeFacts(
+        node.name,
+        host.name,
+        container=node.container,
+        image_id=info.image_id,
+        held=held,
+        wanted=expected(provision, node, engine.memory_bytes),
+    )

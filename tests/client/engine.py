@@ -1,0 +1,41 @@
+"""A Docker engine for tests: this machine's, or that of a lab's host, past its SSH server."""
+
+from __future__ import annotations
+
+import subprocess
+
+
+class Engine:
+    """Called with a docker command's words, it runs them and returns the output."""
+
+    def __init__(self, *way: str) -> None:
+        """way: the words with which a command comes to the engine's host; nothing: it is here."""
+        self._docker = (*way, "docker")
+
+    def words(self, *words: str) -> tuple[str, ...]:
+        """The whole command, for who runs it himself."""
+        return (*self._docker, *words)
+
+    def __call__(
+        self, *words: str, stdin: str = "", check: bool = True, timeout_s: float = 120.0
+    ) -> str:
+        """Raises AssertionError with what it complained about."""
+        done = subprocess.run(
+            self.words(*words), input=stdin, capture_output=True, text=True, timeout=timeout_s
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(f"docker {' '.join(words)}: {done.stderr}{done.stdout}")
+        return done.stdout
+
+
+docker = Engine()
+
+
+def ship(image: str, engine: Engine) -> None:
+    """An image of this machine's engine is on another one too."""
+    if engine is docker or engine("image", "ls", "-q", image).strip():
+        return
+    saving = subprocess.Popen(docker.words("save", image), stdout=subprocess.PIPE)
+    loading = subprocess.run(engine.words("load", "--quiet"), stdin=saving.stdout, timeout=600.0)
+    assert saving.wait() == 0
+    assert loading.returncode == 0

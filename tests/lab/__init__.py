@@ -1,0 +1,1 @@
+"""Tests on several Docker hosts: the lab's (docs/lab.md)."""

@@ -1,0 +1,99 @@
+"""A cluster of a test's own on a lab: each node on a host, its client on a host without a node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from lab import Lab
+from pgha.topology import Node
+from pgha.waiting import wait_until
+from tests.chaos.world import ChaosCluster
+from tests.client.client import Client, Engine
+from tests.integration import networks
+from tests.integration.real_cluster import RealCluster
+
+# Beside the three hosts of the nodes.
+CLIENTS_HOST = "node-3"
+SWARM_PORT = 2377
+GONE_S = 30.0
+
+
+def engine_of(lab: Lab, host: str) -> Engine:
+    """A host's engine, past its network: it answers while the host is cut off."""
+    return Engine("docker", "exec", "-i", f"{lab.name}-{host}")
+
+
+# What a cluster on a lab takes over of the lab's own env file; the rest is the cluster's.
+_OF_THE_LAB = (
+    *("MODE", "MACHINE_STORAGE_PATH", "SSH_KNOWN_HOSTS", "MEMORY_MB"),
+    *("DOCKER_REGISTRY_HOST", "DOCKER_REGISTRY_PORT"),
+)
+
+
+class OnLab(RealCluster):
+    """What is other than on this machine."""
+
+    lab: Lab
+
+    def __init__(self, lab: Lab, name: str, directory: Path, **settings: str) -> None:
+        self.lab = lab
+        given = dotenv_values(lab.files.env)
+        ours = {key: given[key] or "" for key in _OF_THE_LAB} | {"VOLUME_ROOT": f"/data/{name}"}
+        super().__init__(name, directory, **{**ours, **settings})
+        self.client = Client(self.settings, self.client.name, engine_of(lab, CLIENTS_HOST))
+
+    def engine(self, node: str) -> Engine:
+        return engine_of(self.lab, node)
+
+    def text_of(self, node: str, path: str) -> str | None:
+        answer = self.lab.on(node, "cat", path, check=False)
+        return answer.stdout if answer.status == 0 else None
+
+    def start_client(self) -> None:
+        """The host without a node is in the Swarm, as any host of applications, and has a client.
+
+        Nodes must run: networks are the Swarm's.
+        """
+        engine = engine_of(self.lab, CLIENTS_HOST)
+        if engine("info", "--format", "{{.Swarm.LocalNodeState}}").strip() != "active":
+            manager = self.engine(self.topology_hosts[0])
+            token = manager("swarm", "join-token", "--quiet", "worker").strip()
+            address = manager("info", "--format", "{{.Swarm.NodeAddr}}").strip()
+            engine("swarm", "join", "--token", token, f"{address}:{SWARM_PORT}")
+        self.client.start()
+
+    @property
+    def topology_hosts(self) -> tuple[str, ...]:
+        return tuple(node.host for node in self._nodes())
+
+    def _nodes(self) -> tuple[Node, ...]:
+        return self.client.topology.nodes
+
+    def tear_down(self) -> None:
+        """Nothing of it is left on any host; the Swarm stays."""
+        self.lab.heal()
+        self.client.remove()
+        for host in self.topology_hosts:
+            self.remove_containers(engine_of(self.lab, host))
+            self.lab.on(host, "rm", "-rf", self.settings.volume_root)
+        manager = engine_of(self.lab, self.topology_hosts[0])
+        for network in ("backend", "frontend"):
+            name = f"{self.name}-{network}"
+
+            def gone(name: str = name) -> bool:
+                # Swarm hears of the last container's end a moment later.
+                manager("network", "rm", name, check=False)
+                return not manager("network", "ls", "-q", "--filter", f"name=^{name}$").strip()
+
+            wait_until(gone, timeout_s=GONE_S, what=f"the network {name} is gone")
+        networks.give_back(self._network)
+
+
+class LabCluster(OnLab):
+    """For tests of what commands do."""
+
+
+class LabChaosCluster(OnLab, ChaosCluster):
+    """For scenarios of faults, with clients at work."""
