@@ -55,7 +55,7 @@ READY_AGAIN_S = 8.0
 AGAIN_PAUSE_S = 0.5
 # The Swarm itself changes a host's entry for a moment after that has joined.
 SWARM_AGAIN_S = 10.0
-# What an engine is asked about its Swarm to explain a failure; without a majority it takes longer.
+# What an engine is asked about its Swarm to explain a failure; it may wait for a majority.
 SWARM_S = 5.0
 # Ports between hosts: so long a firewall is silent before it is blamed, and the helper's own start.
 PORTS_S = 8.0

@@ -52,7 +52,7 @@ def _host(reach: Reach, provision: Provision, node: Node) -> HostFacts:
         why = " ".join(told.stderr.split())
         raise Unreachable(f"no Docker engine answers{f': {why}' if why else '.'}")
     if provision.topology.swarm and trouble(node.host, engine.swarm):
-        # Without a majority of its managers every question about networks takes 20 s.
+        # Without a majority of its managers a Swarm answers nothing, and an engine may wait for it.
         return HostFacts(node.host, engine=engine, image=True)
     present = host.run(docker.image_inspect(provision.image), timeout_s=DOCKER_S, check=False)
     image = bool(parse_images(present.stdout)) if present.status == 0 else False

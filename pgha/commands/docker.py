@@ -90,7 +90,7 @@ class ContainerSpec:
 def info() -> Command:
     """The engine itself; exits with 1 where none answers (and prints a document without server).
 
-    Where it is a manager of a Swarm without a majority, it takes its time.
+    Where it is a manager of a Swarm without a majority, it may take its time.
     """
     return _docker("info", "--format", "{{json .}}")
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lab import Lab
-from pgha.topology import topology
+from pgha.topology import Node, topology
 from tests.client.engine import ship
 from tests.integration.image import IMAGE
 from tests.lab.cluster import LabCluster, engine_of
@@ -40,9 +41,13 @@ class Hosts:
             ' rm -f "/etc/systemd/system/$unit"; systemctl daemon-reload;'
             ' docker rm -f "$0"; rm -rf "$1"; docker swarm leave --force'
         )
-        for node in self.nodes:
+
+        def on(node: Node) -> None:
             words = ("sh", "-c", script, node.container, self.cluster.settings.volume_root)
             self.lab.on(node.host, *words, check=False)
+
+        with ThreadPoolExecutor() as at_once:
+            list(at_once.map(on, self.nodes))
 
     def join(self, host: str, other: str) -> None:
         """Let a host join the Swarm of another one as a worker."""
@@ -73,8 +78,8 @@ def fresh(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]
     cluster = LabCluster(lab, "init", tmp_path_factory.mktemp("init"))
     hosts = Hosts(cluster)
     try:
-        for host in hosts.names:
-            ship(IMAGE, engine_of(lab, host))
+        with ThreadPoolExecutor() as at_once:
+            list(at_once.map(lambda host: ship(IMAGE, engine_of(lab, host)), hosts.names))
         yield hosts
     finally:
         lab.heal()
@@ -160,19 +165,11 @@ def test_init_makes_a_healthy_cluster_of_hosts_that_were_in_no_swarm(made: Hosts
 
 
 def test_a_service_is_placed_beside_the_data_by_our_labels(made: Hosts) -> None:
-    words = (
-        "service",
-        "create",
-        "--quiet",
-        "--name",
-        "app",
-        "--mode",
-        "global",
-        "--no-resolve-image",
-    )
-    where = ("--constraint", "node.labels.pgha.role==data")
-    network = ("--network", f"{made.cluster.name}-frontend", "--entrypoint", "sleep")
-    made.docker("node-0", *words, *where, *network, IMAGE, "600")
+    words = ("service", "create", "--quiet", "--detach", "--name", "app", "--mode", "global")
+    where = ("--no-resolve-image", "--constraint", "node.labels.pgha.role==data")
+    # A virtual address would need IPVS, which not every kernel below a lab has.
+    network = ("--network", f"{made.cluster.name}-frontend", "--endpoint-mode", "dnsrr")
+    made.docker("node-0", *words, *where, *network, "--entrypoint", "sleep", IMAGE, "600")
     try:
         running = ("--filter", "desired-state=running", "--format", "{{.Node}}")
         placed = made.docker("node-0", "service", "ps", *running, "app").split()

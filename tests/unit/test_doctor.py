@@ -71,6 +71,14 @@ def test_where_all_is_well_it_says_so_and_ends_with_0() -> None:
     ("facts", "level", "check", "where", "words"),
     [
         (
+            replace(FACTS, networks=("node-0 does not reach 4789/udp of node-1.",)),
+            *(Level.WRONG, "networks", "", "does not reach 4789/udp"),
+        ),
+        (
+            replace(FACTS, networks=Failure("node-2's ports could not be looked at.")),
+            *(Level.WRONG, "networks", "", "could not be looked at"),
+        ),
+        (
             with_host(reached=Failure("node-0 did not answer within 5 s.", "ssh node-0 true")),
             *(Level.WRONG, "reach", "node-0", "did not answer"),
         ),
