@@ -40,7 +40,8 @@ class PortFacts:
 class HostFacts:
     """One host. error: why nothing is known of it. containers: name → the cluster of its label, ""
     where it has none. addresses: `eth0 192.168.56.11/24`. swarm_nodes: all hosts of its Swarm,
-    where it is a manager. ports: None where nobody has looked."""
+    where it is a manager. ports: None where nobody has looked. esp: whether its kernel can encrypt
+    an overlay network; None: it does not tell."""
 
     name: str
     error: str = ""
@@ -53,6 +54,7 @@ class HostFacts:
     addresses: tuple[str, ...] = ()
     swarm_nodes: tuple[SwarmNode, ...] = ()
     ports: PortFacts | None = None
+    esp: bool | None = None
 
     def volume(self, path: str) -> VolumeFacts | None:
         return next((v for v in self.volumes if v.path == path), None)

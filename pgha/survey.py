@@ -108,8 +108,9 @@ def _directories(host: Host, provision: Provision, node: Node, facts: HostFacts)
             VolumeFacts(**{**v, "entries": tuple(v["entries"])}) for v in document["volumes"]
         )
         routes, addresses = tuple(document["routes"]), tuple(document["addresses"])
+        esp = document["esp"]
     except (ValueError, KeyError, TypeError) as error:
         raise CommandFailed(
             f"The survey of {node.host} told something else than was expected.", status=0
         ) from error
-    return replace(facts, volumes=volumes, routes=routes, addresses=addresses)
+    return replace(facts, volumes=volumes, routes=routes, addresses=addresses, esp=esp)

@@ -5,7 +5,9 @@ The host's root is mounted read-only, so that looking at a directory does not ma
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import gzip
 import ipaddress
 import os
 import socket
@@ -25,13 +27,13 @@ def survey(root: str, paths: list[str]) -> dict[str, Any]:
 
     For each: its entries (none where it does not exist), whether an `init` was cut off there and
     was one with -f, and the bytes free and in all of its file system; and the host's IPv4 routes
-    but the default one, and its addresses.
+    but the default one, its addresses, and whether its kernel has ESP (null: it does not tell).
     """
     routes, addresses = _routes(), _addresses()
     os.chroot(root)  # So that the host's absolute links lead where they lead on the host.
     os.chdir("/")
     volumes = [_volume(path) for path in paths]
-    return {"volumes": volumes, "routes": routes, "addresses": addresses}
+    return {"volumes": volumes, "routes": routes, "addresses": addresses, "esp": _esp()}
 
 
 def _volume(path: str) -> dict[str, Any]:
@@ -76,6 +78,19 @@ def _routes() -> list[str]:
                 network = ipaddress.ip_network((destination, bin(mask).count("1")), strict=False)
                 routes.append(f"{network} {fields[0]}")
     return routes
+
+
+def _esp() -> bool | None:
+    """Whether the kernel's configuration has what encrypts an overlay network; after chroot."""
+    told = ""
+    try:
+        with gzip.open("/proc/config.gz", "rt") as packed:
+            told = packed.read()
+    except OSError:
+        with contextlib.suppress(OSError), open(f"/boot/config-{os.uname().release}") as plain:
+            told = plain.read()
+    lines = told.splitlines()
+    return bool({"CONFIG_INET_ESP=y", "CONFIG_INET_ESP=m"} & set(lines)) if lines else None
 
 
 def _addresses() -> list[str]:

@@ -33,6 +33,7 @@ from pgha.state import (
     NodeState,
     anything,
     container_runs,
+    hears,
     is_primary,
 )
 from pgha.topology import Node, Topology
@@ -235,14 +236,18 @@ def _prepare(
 
 
 def _container(provision: Provision, node: Node) -> Step:
+    topology, up = provision.topology, container_runs(node.name)
+    if topology.swarm:
+        # What keeps packets from going from host to host is told now, not by the first copy.
+        up &= hears(node.name, tuple(other.name for other in topology.others(node.name)))
     # A host that has just joined its Swarm may not know the networks yet.
-    again_s = SWARM_AGAIN_S if provision.topology.swarm else 0.0
+    again_s = SWARM_AGAIN_S if topology.swarm else 0.0
     return Step(
         f"Create and start {node.name}'s container",
         node.name,
         anything(),
         Run((*provision.container(node), docker.start(node.container)), again_s=again_s),
-        container_runs(node.name),
+        up,
     )
 
 

@@ -164,10 +164,17 @@ def network_obstacles(site: Site, provision: Provision) -> tuple[str, ...]:
     if provision.topology.swarm:
         found += swarm_obstacles(site, provision)
         found += port_obstacles(site, provision)
+        if provision.settings.backend_encryption:
+            found += (_no_esp(h.name) for h in site.hosts if h.esp is False)
     for facts in site.hosts:
         for name, subnet in provision.topology.networks:
             found += _of_network(facts, provision, name, subnet)
     return tuple(found)
+
+
+def _no_esp(host: str) -> str:
+    # Docker says so in its log alone, and sends nothing between the hosts.
+    return f"{host}'s kernel has no ESP (CONFIG_INET_ESP), which BACKEND_ENCRYPTION=on needs."
 
 
 def _of_network(facts: HostFacts, provision: Provision, name: str, subnet: str) -> Iterator[str]:

@@ -58,7 +58,10 @@ def port_obstacles(site: Site, provision: Provision) -> Iterator[str]:
     for bell in bells:
         taken = _taken(facts[bell.host], bell)
         if taken:
-            yield f"{_listed(taken)} of {bell.host} is used by another program; Swarm needs it."
+            yield (
+                f"{_listed(taken)} of {bell.host} is in use, though that is in no Swarm: an engine "
+                f"that has left one can keep them until systemctl restart docker, on {bell.host}."
+            )
         for other in bells:
             missing = _missing(facts[other.host], facts[bell.host], bell)
             if other is not bell and missing:

@@ -10,6 +10,7 @@ import pytest
 
 from lab import Lab
 from pgha.topology import Node, topology
+from pgha.waiting import wait_until
 from tests.client.engine import ship
 from tests.integration.image import IMAGE
 from tests.lab.cluster import LabCluster, engine_of
@@ -17,6 +18,7 @@ from tests.lab.cluster import LabCluster, engine_of
 # `status` is done within 3 s of its own, and a process has to start.
 STATUS_S = 5.0
 BOOT_S = 120.0
+SOON_S = 30.0
 POOL = ("--default-addr-pool", "10.210.0.0/16")
 STATE = ("info", "--format", "{{.Swarm.LocalNodeState}}")
 
@@ -39,7 +41,10 @@ class Hosts:
         script = (
             'unit="pgha-$0.service"; systemctl disable --now "$unit";'
             ' rm -f "/etc/systemd/system/$unit"; systemctl daemon-reload;'
-            ' docker rm -f "$0"; rm -rf "$1"; docker swarm leave --force'
+            ' docker rm -f "$0"; rm -rf "$1"; docker swarm leave --force;'
+            # Docker 26.1 can go on listening at 7946; the next Swarm's networks reach nobody then.
+            ' ss -lnt | grep -q ":7946 " || exit 0;'
+            " systemctl reset-failed docker; systemctl restart docker"
         )
 
         def on(node: Node) -> None:
@@ -64,6 +69,14 @@ class Hosts:
         words = ("psql", "-XAt", "-v", "ON_ERROR_STOP=1", f"{place} {who}", "-c", statement)
         secret = f"PGPASSWORD={settings.postgres_password.reveal()}"
         return self.docker(host, "exec", "-e", secret, node.container, *words)
+
+    def primary(self) -> str:
+        """The primary's host. A busy machine may answer too late once."""
+
+        def known() -> str:
+            return str(self.cluster.status()["primary"] or "")
+
+        return wait_until(known, timeout_s=SOON_S, what="a primary tells that it is one")
 
     def nothing_is_made(self) -> None:
         for host in self.names:
@@ -212,7 +225,7 @@ def test_a_host_that_reboots_comes_back_by_itself(with_units: Hosts, name: str) 
 
 
 def test_a_host_that_lost_its_power_comes_back_by_itself(with_units: Hosts) -> None:
-    primary = with_units.cluster.status()["primary"]
+    primary = with_units.primary()
     with_units.lab.kill(primary)
     with_units.cluster.becomes("degraded", within_s=BOOT_S)
     with_units.lab.heal(primary)
@@ -232,7 +245,7 @@ def test_a_swarm_without_its_majority_stops_neither_status_nor_what_runs(
     with_units: Hosts,
 ) -> None:
     cluster, lab = with_units.cluster, with_units.lab
-    primary = cluster.status()["primary"]
+    primary = with_units.primary()
     others = [host for host in with_units.names if host != primary]
     try:
         for name in others:
@@ -249,18 +262,28 @@ def test_a_swarm_without_its_majority_stops_neither_status_nor_what_runs(
 # A Swarm of somebody's own
 
 
-def test_a_users_own_swarm_is_used_as_it_is_and_the_backend_is_encrypted(bare: Hosts) -> None:
+def test_a_users_own_swarm_is_used_as_it_is(bare: Hosts) -> None:
     bare.docker("node-2", "swarm", "init", *POOL)
     for host in ("node-0", "node-1"):
         bare.join(host, "node-2")
     token = bare.docker("node-2", "swarm", "join-token", "--quiet", "worker")
-    bare.cluster.inv("init", environ={"BACKEND_ENCRYPTION": "on"})
+    bare.cluster.inv("init")
     assert bare.cluster.status()["verdict"] == "healthy"
     assert bare.docker("node-2", "swarm", "join-token", "--quiet", "worker") == token
-    words = ("network", "inspect", "--format", "{{json .Options}}")
-    assert '"encrypted"' in bare.docker("node-2", *words, f"{bare.cluster.name}-backend")
+    assert bare.docker("node-2", "info", "--format", "{{.Swarm.Managers}}") == "1"
     for host in bare.names:
         assert bare.sql(host, "SELECT 1") == "1"
+
+
+def test_the_backend_is_encrypted_or_it_is_said_why_it_cannot_be(bare: Hosts) -> None:
+    done = bare.cluster.inv("init", check=None, environ={"BACKEND_ENCRYPTION": "on"})
+    if done.code == 3:
+        assert "kernel has no ESP" in done.stderr
+        bare.nothing_is_made()
+        return
+    assert bare.cluster.status()["verdict"] == "healthy"
+    words = ("network", "inspect", "--format", "{{json .Options}}")
+    assert '"encrypted"' in bare.docker("node-0", *words, f"{bare.cluster.name}-backend")
 
 
 def test_hosts_join_the_swarm_that_one_of_them_is_in(bare: Hosts) -> None:

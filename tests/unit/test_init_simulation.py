@@ -21,7 +21,7 @@ from pgha.errors import PghaError, Refused, Unreachable
 from pgha.execute import Listener, execute
 from pgha.keys import Birth, make_birth
 from pgha.node.paths import INITIALISING
-from pgha.node.report import Assignment, Postgres, Role
+from pgha.node.report import Agent, Assignment, Postgres, Role
 from pgha.node.survey import FORCED
 from pgha.operations.init import FIRST_TERM, init
 from pgha.plan import Plan, Relay, Run, Step
@@ -137,6 +137,9 @@ class Hosts(Model):
         state = super().state_of(node, rest=rest)
         known = self.volumes[self.topology.node(node.name).volumes.etc_pgpool]
         told = known and state.container is not ContainerStatus.PAUSED
+        if told and self.topology.swarm and state.report is not None and node.up:
+            up = tuple(n.name for n in self.nodes.values() if n.up and n is not node)
+            state = replace(state, report=replace(state.report, agent=Agent(True, hears=up)))
         return state if told else replace(state, report=None, at_rest=False)
 
     # --- what `init` does ------------------------------------------------------------------------
@@ -626,6 +629,7 @@ def test_an_even_number_of_voters_is_remarked_upon() -> None:
     assert notes == {
         "two nodes and a witness": (),
         "two nodes": (),
+        "three hosts": (),
         "three data nodes and a witness": (
             "4 nodes have a vote and 3 must agree: 1 of them may be lost, no more than of 3.",
         ),

@@ -226,6 +226,14 @@ def test_the_backend_alone_is_encrypted() -> None:
     assert ["--opt encrypted" in line for line in made] == [True, False]
 
 
+def test_a_kernel_that_cannot_encrypt_is_named_where_it_has_to() -> None:
+    of = site(host("node-1", esp=False), host("node-2", esp=True))
+    assert network_obstacles(of, provision()) == ()
+    assert network_obstacles(of, provision("BACKEND_ENCRYPTION=on\n")) == (
+        "node-1's kernel has no ESP (CONFIG_INET_ESP), which BACKEND_ENCRYPTION=on needs.",
+    )
+
+
 def test_the_network_that_a_swarm_took_for_itself_is_found_before_anything_is_made() -> None:
     ingress = NetworkInfo("3", "ingress", "overlay", ("10.0.0.0/24",), {}, ())
     hosts = [replace(m, networks=(*m.networks, ingress)) for m in map(member, NAMES)]
@@ -403,7 +411,8 @@ def test_a_port_that_somebody_else_uses_is_named() -> None:
         replace(host("node-2"), ports=busy),
     )
     assert network_obstacles(of, provision()) == (
-        "4789/udp of node-2 is used by another program; Swarm needs it.",
+        "4789/udp of node-2 is in use, though that is in no Swarm: an engine that has left one can "
+        "keep them until systemctl restart docker, on node-2.",
     )
 
 
