@@ -7,8 +7,11 @@ a cluster, at a lower priority.
 from __future__ import annotations
 
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 _WITHOUT_A_CLUSTER = frozenset(
     {
@@ -23,16 +26,21 @@ _WITHOUT_A_CLUSTER = frozenset(
 _NICE = 10
 
 
-def _alone(item: pytest.Item) -> bool:
-    return item.path.stem in _WITHOUT_A_CLUSTER
+class _TwoKinds(LoadScopeScheduling):  # type: ignore[misc]
+    """All tests with clusters are one worker's, all others another one's."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "processes" if _has_none(Path(nodeid.partition("::")[0])) else "clusters"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if item.path.parent.name == "integration":
-            item.add_marker(pytest.mark.xdist_group("processes" if _alone(item) else "clusters"))
+def _has_none(file: Path) -> bool:
+    return file.stem in _WITHOUT_A_CLUSTER
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _TwoKinds:
+    return _TwoKinds(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if "PYTEST_XDIST_WORKER" in os.environ and _alone(item) and os.nice(0) == 0:
+    if "PYTEST_XDIST_WORKER" in os.environ and _has_none(item.path) and os.nice(0) == 0:
         os.nice(_NICE)

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lab import Lab
 from tests.chaos.faults import all_of
+from tests.client.engine import ship
+from tests.integration.image import IMAGE, PREFIX
 from tests.lab import host_faults
 from tests.lab.cluster import LabChaosCluster
 from tests.lab.host_faults import OfHost
 
 
 @pytest.fixture(scope="module")
-def cluster(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabChaosCluster]:
-    """Its nodes come back with their hosts: each has a unit."""
-    made = LabChaosCluster(lab, "hosts", tmp_path_factory.mktemp("hosts"))
+def four_hosts() -> Iterator[Lab]:
+    """Three for the nodes, and one for their clients, which outlives them all."""
+    made = Lab(f"{PREFIX}-four")
     try:
-        made.inv("build")
+        made.up(4)
+        yield made
+    finally:
+        made.down()
+
+
+@pytest.fixture(scope="module")
+def cluster(four_hosts: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabChaosCluster]:
+    """Its nodes come back with their hosts: each has a unit."""
+    made = LabChaosCluster(four_hosts, "hosts", tmp_path_factory.mktemp("hosts"))
+    with ThreadPoolExecutor() as at_once:
+        list(at_once.map(lambda name: ship(IMAGE, made.engine(name)), made.names))
+    try:
         made.inv("init")
         made.inv("units")
         made.start_client()
