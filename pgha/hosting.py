@@ -28,10 +28,18 @@ def run(host: Host, action: Run) -> None:
 
 def relay(source: Host, host: Host, action: Relay) -> None:
     """Feed what `source` says to the other command. Nobody is shown it."""
-    source.observer(source.name, action.ask, None)
-    said = source.answer(action.ask, Deadline(action.command_s))
-    judge(source.name, action.ask, replace(said, stdout=""))
-    _run_again(host, replace(action.command, stdin=Secret(said.stdout.strip())), action)
+    said = _hidden(source, action.ask, action.command_s)
+    _run_again(host, replace(action.command, stdin=Secret(said.strip())), action)
+
+
+def _hidden(host: Host, command: Command, limit_s: float) -> str:
+    """What a command prints. Observers and errors get nothing of it."""
+    host.observer(host.name, command, None)
+    result = host.answer(command, Deadline(limit_s))
+    shown = replace(result, stdout="")
+    host.observer(host.name, command, shown)
+    judge(host.name, command, shown)
+    return result.stdout
 
 
 def _run_again(host: Host, command: Command, action: Run | Relay) -> None:
@@ -40,7 +48,10 @@ def _run_again(host: Host, command: Command, action: Run | Relay) -> None:
     ready = Deadline(min(action.again_s, READY_AGAIN_S))
     while True:
         try:
-            host.run(command, timeout_s=action.command_s)
+            if isinstance(action, Run) and action.hidden:
+                _hidden(host, command, action.command_s)
+            else:
+                host.run(command, timeout_s=action.command_s)
             return
         except CommandFailed as error:
             if not action.again_s:

@@ -93,11 +93,13 @@ class Run:
     each_s: how long each may take; None: what an operator allows a Docker command
     (COMPOSE_HTTP_TIMEOUT, which `Plan.within` puts here).
     again_s: so long one that fails is tried again; it can be run twice.
+    hidden: what they print is secret, and nobody is shown it.
     """
 
     commands: tuple[Command, ...]
     each_s: float | None = None
     again_s: float = 0.0
+    hidden: bool = False
 
     @property
     def command_s(self) -> float:

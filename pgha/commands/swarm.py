@@ -13,6 +13,9 @@ from pgha.commands.base import Command
 
 MANAGER, WORKER = "manager", "worker"
 
+# What begins so takes its last word from standard input.
+FED = ("xargs", "docker")
+
 
 def init(address: str, pool: str) -> Command:
     """A new Swarm of this host alone, whose own networks come out of `pool`.
@@ -29,10 +32,8 @@ def join_token(role: str) -> Command:
 
 
 def rotate_token(role: str) -> Command:
-    """Another token, which is not shown: the one before is of no use any more."""
-    # By itself it prints the new one.
-    words = ("docker", "swarm", "join-token", "--rotate", "--quiet", role)
-    return Command(("sh", "-c", 'exec "$@" > /dev/null', "sh", *words))
+    """Another token, which it prints: the one before is of no use any more."""
+    return Command(("docker", "swarm", "join-token", "--rotate", "--quiet", role))
 
 
 def join(address: str, manager: str) -> Command:
@@ -40,8 +41,7 @@ def join(address: str, manager: str) -> Command:
 
     address: the one at which other hosts reach this one.
     """
-    words = ("docker", "swarm", "join", "--advertise-addr", address, manager, "--token")
-    return Command(("xargs", *words))
+    return Command((*FED, "swarm", "join", "--advertise-addr", address, manager, "--token"))
 
 
 def own_id() -> Command:
@@ -52,7 +52,7 @@ def own_id() -> Command:
 def label(labels: Mapping[str, str]) -> Command:
     """Label the host whose id is read from standard input; on a manager."""
     added = (word for key, value in labels.items() for word in ("--label-add", f"{key}={value}"))
-    return Command(("xargs", "docker", "node", "update", *added))
+    return Command((*FED, "node", "update", *added))
 
 
 def nodes() -> Command:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from pgha.commands import docker, swarm
@@ -120,7 +121,8 @@ def _join(joining: Joining, plan: SwarmPlan, provision: Provision) -> Step:
 def _rotate(plan: SwarmPlan, provision: Provision, roles: list[str]) -> Step:
     """Each token stood in a process list while a host joined."""
     commands = tuple(swarm.rotate_token(role) for role in roles)
-    return _run("Exchange the Swarm's join tokens", plan.head, provision, *commands)
+    step = _run("Exchange the Swarm's join tokens", plan.head, provision, *commands)
+    return replace(step, action=Run(commands, hidden=True))
 
 
 def _label(host: HostFacts, plan: SwarmPlan, provision: Provision) -> Step:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 
-from pgha.commands import docker
+from pgha.commands import docker, swarm
 from pgha.commands.base import Command, Secret
 from pgha.docker_rights import Permitted, permitted
 
@@ -30,3 +31,11 @@ def test_of_a_save_docker_alone_is_sudos_and_the_compression_is_ours() -> None:
     assert words[4:6] == ["sh", "-c"]
     assert words[7:] == ["docker", "docker", "image", "save", "x:1"]
     assert ours.shown == docker.save("x:1").shown
+
+
+def test_what_takes_its_last_word_from_its_input_is_sudos_too() -> None:
+    join = replace(swarm.join("10.0.9.2", "10.0.9.1:2377"), stdin=Secret("token"))
+    ours = permitted(join, PASSWORD)
+    assert isinstance(ours, Permitted)
+    assert ours.shown == join.shown
+    assert ours.stdin_bytes.endswith(b"\ntoken")

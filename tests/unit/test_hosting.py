@@ -112,6 +112,15 @@ def test_a_token_goes_from_one_host_to_the_other_and_is_shown_nowhere() -> None:
     assert not any(token in line for line in (*source.shown, *joiner.shown))
 
 
+def test_a_new_token_is_shown_nowhere() -> None:
+    host = Played(lambda command: (0, "SWMTKN-1-new\n"))
+    rotate = swarm.rotate_token("manager")
+    hosting.run(host, Run((rotate,), hidden=True))
+    assert host.asked == [rotate]
+    assert len(host.shown) == 2
+    assert not any("SWMTKN" in line for line in host.shown)
+
+
 def test_who_has_no_token_to_give_is_told_of_and_nobody_joins() -> None:
     source, joiner = Played(lambda command: (1, "SWMTKN")), Played(lambda command: (0, ""))
     relay = Relay("node-0", swarm.join_token("manager"), swarm.join("a", "b"), 5.0)

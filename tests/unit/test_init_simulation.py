@@ -184,7 +184,7 @@ class Hosts(Model):
             networks = networks | self.swarm.networks
         exists = node.container is not ContainerStatus.MISSING
         match words[:2]:
-            case ("swarm", _) | (_, 'exec "$@" > /dev/null'):
+            case ("swarm", _):
                 self.swarm.run(host, command)
             case ("network", "create") if "overlay" in words:
                 self.swarm.run(host, command)

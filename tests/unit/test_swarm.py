@@ -93,8 +93,7 @@ def test_hosts_that_are_in_no_swarm_become_one() -> None:
         "node-0$ docker swarm join-token --quiet manager",
         "node-2$ xargs docker swarm join --advertise-addr 192.168.56.12 192.168.56.10:2377"
         " --token < ***",
-        "node-0$ sh -c 'exec \"$@\" > /dev/null' sh docker swarm join-token --rotate --quiet"
-        " manager",
+        "node-0$ docker swarm join-token --rotate --quiet manager",
         "node-0$ docker info --format '{{.Swarm.NodeID}}'",
         "node-0$ xargs docker node update --label-add pgha.role=data"
         " --label-add pgha.cluster.postgres-cluster=data < ***",
