@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from lab.archive import Packed
 from lab.layout import BACKEND, FRONTEND, REGISTRY_PORT, USER, Layout, Place
 from pgha.envfile import written
-from pgha.variables import BY_NAME
+from pgha.variable import MORE_STANDBYS
 
 _USER_ID = 1000
 # The lab's own env files are known by their first line: no other is ever overwritten or removed.
 MARK = "# Made by bin/lab."
 
 # The last is a data node again: with three hosts or more, the third one is the witness.
-_PREFIXES = ("MASTER", "STANDBY", "WITNESS", *(f"STANDBY_{n}" for n in range(2, 6)))
+_PREFIXES = ("MASTER", "STANDBY", "WITNESS", *(f"STANDBY_{n}" for n in MORE_STANDBYS))
 
 
 def env_text(layout: Layout) -> str:
@@ -47,10 +47,8 @@ def _nodes(layout: Layout) -> dict[str, str]:
     """Each node's host and address; no witness on two hosts."""
     values = {}
     for place, prefix in zip(layout.places, _PREFIXES, strict=False):
-        # STANDBY_2_NODE and so on: where this version has more than two data nodes.
-        if f"{prefix}_NODE" in BY_NAME:
-            values[f"{prefix}_NODE"] = place.name
-            values[f"{prefix}_IP"] = str(BACKEND[11 + place.number])
+        values[f"{prefix}_NODE"] = place.name
+        values[f"{prefix}_IP"] = str(BACKEND[11 + place.number])
     return values
 
 

@@ -171,7 +171,7 @@ class Cluster:
             birth, site = make_birth(self.settings, self.topology), survey(reach, provision)
             if any(cut_off(site, node) for node in self.topology.nodes):
                 # What it left may have been in use: nodes that do not run tell at rest.
-                state = self._whole(rest=True)
+                state = self._whole(rest=True, patient=True)
             return init(state, site, provision, birth, force=force)
 
         return self._change("init", operation, dry_run=dry_run, confirm=confirm)
@@ -281,7 +281,7 @@ class Cluster:
 
         world = self._open()
         with self._alone(command, dry_run, hold):
-            state = self._whole(rest=rest)
+            state = self._whole(rest=rest, patient=True)
             _require_a_host(state)
             if command not in ("init", "stop"):
                 require_members(state)
@@ -317,11 +317,11 @@ class Cluster:
             self._world = RealWorld(self._reach, self._provision(), self.by, observer)
         return self._world
 
-    def _whole(self, *, rest: bool = False) -> ClusterState:
+    def _whole(self, *, rest: bool = False, patient: bool = False) -> ClusterState:
         """Every node; once more where a host wanted sudo's password and somebody knew it."""
         world = self._open()
-        state = world.whole(rest=rest)
-        return world.whole(rest=rest) if self._told_the_password() else state
+        state = world.whole(rest=rest, patient=patient)
+        return world.whole(rest=rest, patient=patient) if self._told_the_password() else state
 
     def _admitted(self) -> None:
         """Every host that answers lets us use Docker, if somebody knows the password for it."""

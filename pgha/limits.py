@@ -4,10 +4,14 @@ from __future__ import annotations
 
 # `status` never takes longer than 3 s (its contract): engine, connection and probe share this.
 OBSERVE_S = 2.5
+# Who changes something waits for a node whose container runs: on a busy machine it is late, and
+# what would be refused without it is what the machine needs.
+PATIENT_S = 10.0
 # An engine's answer about its containers; more means that it hangs.
 ENGINE_S = 1.5
-# One probe over an open connection; the node's own limits on psql and pcp end it before that.
-PROBE_S = 2.0
+# A probe ends so long before the look that it is a part of; the node's own limits on psql and pcp
+# end it before that.
+SPARE_S = 0.5
 # What was seen this long ago may be acted on without looking again: the verbs check for themselves.
 FRESH_S = 1.0
 # Between two looks while a step's result is awaited.

@@ -12,7 +12,7 @@ from pgha.commands import docker
 from pgha.commands.docker_answers import ContainerLine, parse_ps
 from pgha.errors import PghaError, Unreachable
 from pgha.hosts import NOT_FOUND
-from pgha.limits import AT_REST_S, ENGINE_S, OBSERVE_S, PROBE_S
+from pgha.limits import AT_REST_S, ENGINE_S, OBSERVE_S, SPARE_S
 from pgha.node.report import Report, from_json
 from pgha.nodes import Nodes
 from pgha.operations.provision import CLUSTER_LABEL, Provision
@@ -40,9 +40,14 @@ class Seen:
 
 
 def observe(
-    reach: Reach, nodes: Nodes, topology: Topology, names: tuple[str, ...] | None = None
+    reach: Reach,
+    nodes: Nodes,
+    topology: Topology,
+    names: tuple[str, ...] | None = None,
+    *,
+    timeout_s: float = OBSERVE_S,
 ) -> tuple[NodeState, ...]:
-    """The state of these nodes (None: of all), after OBSERVE_S seconds at the latest.
+    """The state of these nodes (None: of all), after `timeout_s` seconds at the latest.
 
     A host or node that does not answer is in it as such; nothing is raised for it.
     """
@@ -53,7 +58,7 @@ def observe(
 
     def probe(name: str) -> Callable[[], object]:
         return lambda: Seen(
-            nodes.ask(name, "probe", {}, timeout_s=PROBE_S).report, time.monotonic()
+            nodes.ask(name, "probe", {}, timeout_s=timeout_s - SPARE_S).report, time.monotonic()
         )
 
     by_host = {n.host: n.name for n in wanted}
@@ -61,7 +66,7 @@ def observe(
         **{("engine", host): listing(name) for host, name in by_host.items()},
         **{("node", n.name): probe(n.name) for n in wanted},
     }
-    answers = at_once(jobs, timeout_s=OBSERVE_S)
+    answers = at_once(jobs, timeout_s=timeout_s)
     return tuple(
         replace(
             _node_state(n, answers["engine", n.host], answers["node", n.name]),

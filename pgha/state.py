@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from pgha.node.report import Follower, Report, Role
-from pgha.topology import Kind, Topology
+from pgha.topology import LOCAL_HOST, Kind, Topology
 
 
 class ContainerStatus(Enum):
@@ -49,6 +49,13 @@ class NodeState:
     def answers(self) -> bool:
         """The container runs and its node told what is true."""
         return self.running and self.report is not None
+
+    @property
+    def is_late(self) -> bool:
+        """It may yet answer: its container runs, or the engine that was not heard is this machine's
+        own. (A host that is not heard is more likely dead than busy.)"""
+        here = self.container is ContainerStatus.UNKNOWN and self.host == LOCAL_HOST
+        return self.report is None and (self.running or here)
 
     @property
     def role(self) -> Role:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pgha.at_once import at_once
 from pgha.errors import PghaError
 from pgha.hosts import Observer, unobserved
-from pgha.limits import AT_REST_S, VERIFY_PAUSE_S
+from pgha.limits import AT_REST_S, PATIENT_S, VERIFY_PAUSE_S
 from pgha.nodes import Nodes
 from pgha.observe import at_rest, observe
 from pgha.operations.provision import Provision
@@ -35,9 +35,18 @@ class RealWorld:
     def observe(self, names: tuple[str, ...] | None = None) -> tuple[NodeState, ...]:
         return observe(self._reach, self.nodes, self._provision.topology, names)
 
-    def whole(self, *, rest: bool = False) -> ClusterState:
-        """All nodes; with `rest`, those whose container is stopped are read from their volumes."""
+    def whole(self, *, rest: bool = False, patient: bool = False) -> ClusterState:
+        """All nodes; with `rest`, those whose container is stopped are read from their volumes.
+
+        patient: nodes whose container runs and that were late are asked once more, with more time.
+        """
         seen = self.observe()
+        late = tuple(n.name for n in seen if n.is_late)
+        if patient and late:
+            reach, topology = self._reach, self._provision.topology
+            again = observe(reach, self.nodes, topology, late, timeout_s=PATIENT_S)
+            told = {n.name: n for n in again}
+            seen = tuple(told.get(n.name, n) for n in seen)
         if rest:
             jobs = {n.name: (lambda n=n: at_rest(self._reach, self._provision, n)) for n in seen}
             read = at_once(jobs, timeout_s=AT_REST_S + 1)

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ TICK_S = 0.2
 PRUNE_S = 5.0
 # So long after a stall a process that was killed in it is gone.
 WAKES_S = 0.02
-AGENT_NICE = -10
+NICE = -10
 # What it needs for a moment (a segment of WAL) goes back to the system (mallopt(3)).
 THRIFTY = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
 # `docker stop` gives more than this before it kills (variable of the container's creation).
@@ -96,8 +96,8 @@ class Main:
         self.kept = [
             # A program of its own carries the messages: this process may be slow, PostgreSQL's
             # log must not wait for it.
-            Kept("the log", lambda: subprocess.Popen(["/bin/cat"], stdin=self.log, stdout=2)),
-            Kept("sshd", lambda: subprocess.Popen(SSHD, stdin=subprocess.DEVNULL)),
+            Kept("the log", lambda: _start_calmly(["/bin/cat"], stdin=self.log, stdout=2)),
+            Kept("sshd", lambda: _start_calmly(SSHD, stdin=subprocess.DEVNULL)),
         ]
         self.watch = os.pipe()
         for end in self.watch:
@@ -158,9 +158,6 @@ class Main:
             pass_fds=(self.watch[1],),
             **_AS_POSTGRES,
         )
-        # Before all others on a busy machine. Without the capability it goes on as it is.
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, started.pid, AGENT_NICE)
         self._vigil.began(time.monotonic())
         return started
 
@@ -200,6 +197,10 @@ class Main:
             self.agent.child.kill()
         for child in reversed(self.kept):
             child.end()
+
+
+def _start_calmly(words: Sequence[str], **how: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen((*process.as_urgent_as_others(), *words), **how)
 
 
 def _stamp(file: Path) -> int:
@@ -254,6 +255,10 @@ def make_places() -> None:
 
 def main() -> int:
     """Run until SIGTERM or SIGINT."""
+    # With its agent before all others on a busy machine: who ends a primary that its agent has left
+    # alone must not come late. Without the capability it goes on as it is.
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
     make_places()
     this = Main()
 

@@ -121,7 +121,7 @@ def test_with_two_of_four_gone_a_failover_starts_one_of_them_for_its_word(
     healthy: RealCluster,
 ) -> None:
     healthy.inv("failover", "--to", "node-3")
-    for name in ("node-3", WITNESS):
+    for name in (WITNESS, "node-3"):
         healthy.kill(name)
     status = healthy.status()
     assert (status["verdict"], status["primary"]) == ("down", None)

@@ -46,6 +46,18 @@ def test_a_new_cluster_is_healthy_and_clients_write_and_read_through_db(
     assert cluster.client.psql("SELECT t FROM hello", door=False) == "world"
 
 
+def rows(listed: str) -> list[tuple[str, str, str]]:
+    lines = [line.split(None, 2) for line in listed.splitlines()[1:]]
+    return [(pid, nice, words) for pid, nice, words in lines]
+
+
+def test_on_a_busy_machine_the_agent_and_who_watches_it_come_first(cluster: RealCluster) -> None:
+    for node in ("node-0", "node-1", "node-2"):
+        listed = cluster.engine(node)("top", cluster.container(node), "-eo", "pid,ni,args")
+        urgent = [words for _, nice, words in rows(listed) if nice == "-10"]
+        assert [words.rpartition("/")[2] for words in urgent] == ["pgha-main", "pgha-agent"]
+
+
 def test_nothing_that_was_acknowledged_is_lost_through_all_of_it(cluster: RealCluster) -> None:
     with cluster.client.writing() as writing:
         did_what_it_said(cluster, "failover")
