@@ -192,6 +192,8 @@ class Host(ABC):
     def open(self, command: Command, *, timeout_s: float) -> Stream:
         """Start a command whose bytes are read or written. timeout_s: for its start alone.
 
+        One that is written to has a `stdin`, which may be empty; it is not sent.
+
         Raises Unreachable. A program that is not there ends at once, with status 127.
         """
         self.observer(self.name, command, None)
