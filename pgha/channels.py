@@ -43,8 +43,10 @@ class SshChannel:
         begun = time.monotonic()
         stdout, stderr = Output(on_line), Output(on_line)
         try:
-            self._start(self._head.line(command), deadline)
-            self._feed(command.stdin_bytes, deadline)
+            stdin = command.stdin_bytes
+            self._start(self._head.line(command, fed=bool(stdin)), deadline)
+            if stdin:
+                self._feed(stdin, deadline)
             self._read(stdout, stderr, deadline)
             if not self._channel.status_event.is_set():
                 raise overdue(self._name, command, deadline, stderr.end())
@@ -59,12 +61,13 @@ class SshChannel:
 
     def session(self, words: tuple[str, ...]) -> Session:
         command = Command(words)
-        self._start(self._head.line(command), Deadline(_START_S))
+        self._start(self._head.line(command, fed=True), Deadline(_START_S))
         return LineSession(self._name, command, self._channel, self._head)
 
     def stream(self, command: Command, deadline: Deadline) -> Stream:
-        self._start(self._head.line(command), deadline)
-        return SshStream(self._name, command, self._channel, self._head, self._kill)
+        fed = command.stdin is not None or bool(command.stdin_bytes)
+        self._start(self._head.line(command, fed=fed), deadline)
+        return SshStream(self._name, command, self._channel, self._head, self._kill, fed=fed)
 
     def close(self) -> None:
         self._channel.close()
@@ -81,10 +84,7 @@ class SshChannel:
                     self._channel.sendall(stdin[begin : begin + _PIECE_BYTES])
                 self._channel.shutdown_write()
 
-        if stdin:
-            threading.Thread(target=send, daemon=True).start()
-        else:
-            self._channel.shutdown_write()
+        threading.Thread(target=send, daemon=True).start()
 
     def _read(self, stdout: Output, stderr: Output, deadline: Deadline) -> None:
         """Until both streams end, or LINGER_S after the command did, or the deadline."""

@@ -119,6 +119,7 @@ class Kept:
         self._name = name
         self._connect = connect
         self._wire: Wire | None = None
+        self._left: list[Wire] = []
         self._lock = threading.Lock()
 
     def use(self, deadline: Deadline, action: Callable[[Wire, Deadline], T]) -> T:
@@ -131,7 +132,10 @@ class Kept:
                     # A peer that hangs takes half of the time; the rest is for a new connection.
                     return action(self._wire, deadline.share(0.5, most_s=2.0))
                 except LostWire:
-                    self.close()
+                    # It may be slow and not dead: what goes on over it (the lock among others) is
+                    # to end by itself.
+                    self._left.append(self._wire)
+                    self._wire = None
             self._wire = self._connect(deadline)
             return action(self._wire, deadline)
         finally:
@@ -142,9 +146,10 @@ class Kept:
         return self.use(deadline, lambda wire, limit: wire.channel(limit))
 
     def close(self) -> None:
-        """Close it if it is open."""
-        wire, self._wire = self._wire, None
-        if wire is not None:
+        """Close it if it is open, and those that were given up."""
+        wires, self._left = [*self._left, *((self._wire,) if self._wire else ())], []
+        self._wire = None
+        for wire in wires:
             wire.close()
 
 
@@ -186,6 +191,8 @@ class Host(ABC):
 
     def open(self, command: Command, *, timeout_s: float) -> Stream:
         """Start a command whose bytes are read or written. timeout_s: for its start alone.
+
+        One that is written to has a `stdin`, which may be empty; it is not sent.
 
         Raises Unreachable. A program that is not there ends at once, with status 127.
         """

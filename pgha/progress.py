@@ -170,7 +170,7 @@ class Progress(Listener):
 
         from pgha.status_view import size_shown
 
-        moving = {n: (s, t) for n, (s, t) in tuple(self._moving.items()) if s != t}
+        moving = {n: (s, t) for n, (s, t) in sorted(self._moving.items()) if s != t}
         width = max(map(len, moving), default=0)
         for name, (sent, total) in moving.items():
             of = f" of {size_shown(total)}" if total else ""

@@ -74,9 +74,14 @@ class Head:
         self.pid: int | None = None
         self._held = b""
 
-    def line(self, command: Command) -> str:
-        """What the user's shell is given."""
-        return f"echo {_MARK}$$; exec {command.quoted}"
+    def line(self, command: Command, *, fed: bool) -> str:
+        """What the user's shell is given. fed: the command gets a standard input from us.
+
+        Else it has an end of file there, and we send none: Paramiko lets the end of our side pass
+        the answer to the server's close, where a short command has ended meanwhile, and OpenSSH
+        ends the whole connection for it («ieof packet referred to nonexistent channel»).
+        """
+        return f"echo {_MARK}$$; exec {command.quoted}{'' if fed else ' < /dev/null'}"
 
     def strip(self, piece: bytes) -> bytes:
         """What of this piece, and of those before it, is the program's."""

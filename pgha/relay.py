@@ -245,6 +245,8 @@ class _Relay:
                     stream.write(piece)
                 sent += len(piece)
                 moved(name, sent, self._spool.total)
+            # That it was the last piece may have turned out afterwards.
+            moved(name, sent, self._spool.total)
             with leg.awaiting(self._silence.working_s, "did not say that it has it all"):
                 result = stream.end()
                 judge(name, leg.command, result)

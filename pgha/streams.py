@@ -28,8 +28,16 @@ class SshStream:
     """A program on the other side of one channel."""
 
     def __init__(
-        self, name: str, command: Command, channel: RawChannel, head: Head, kill: Kill
+        self,
+        name: str,
+        command: Command,
+        channel: RawChannel,
+        head: Head,
+        kill: Kill,
+        *,
+        fed: bool,
     ) -> None:
+        self._fed = fed
         self._name, self._command = name, command
         self._channel, self._head, self._kill = channel, head, kill
         self._said = self._complaints = b""
@@ -53,8 +61,9 @@ class SshStream:
             raise _ended_early(self._name, self._command, self._result()) from None
 
     def eof(self) -> None:
-        with contextlib.suppress(OSError, EOFError):
-            self._channel.shutdown_write()
+        if self._fed:
+            with contextlib.suppress(OSError, EOFError):
+                self._channel.shutdown_write()
 
     def end(self) -> Result:
         self.eof()

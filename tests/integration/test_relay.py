@@ -57,12 +57,12 @@ class Told:
         self.moved.append((name, sent, total))
 
 
-def shell(script: str) -> Command:
-    return Command(("sh", "-c", script))
+def shell(script: str, stdin: str | None = None) -> Command:
+    return Command(("sh", "-c", script), stdin)
 
 
 def into(path: Path) -> Command:
-    return shell(f"cat > {path}")
+    return shell(f"cat > {path}", "")
 
 
 def digest(path: Path) -> str:
@@ -112,7 +112,7 @@ def test_a_target_that_takes_nothing_more_is_given_up_and_ended(
     begun = time.monotonic()
     relay(
         (hosts[0], shell(f"head -c {MEGABYTES}M /dev/zero")),
-        {hosts[1]: shell(f"echo $$ > {pids}; sleep 600"), hosts[2]: into(copy)},
+        {hosts[1]: shell(f"echo $$ > {pids}; sleep 600", ""), hosts[2]: into(copy)},
         Silence(2, 20),
         told.on_move,
         told.on_end,
@@ -133,7 +133,7 @@ def test_a_target_that_dies_in_the_middle_says_why_and_stops_nobody(
     relay(
         (hosts[0], shell(f"head -c {MEGABYTES}M /dev/zero")),
         {
-            hosts[1]: shell("head -c 1000000 > /dev/null; echo no room >&2; exit 3"),
+            hosts[1]: shell("head -c 1000000 > /dev/null; echo no room >&2; exit 3", ""),
             hosts[2]: into(tmp_path / "copy"),
         },
         PATIENT,
@@ -153,7 +153,7 @@ def test_a_source_that_fails_at_its_end_has_fed_nobody_to_the_end(
     with pytest.raises(CommandFailed, match="host-0") as failure:
         relay(
             (hosts[0], shell("head -c 3000000 /dev/zero; echo torn >&2; exit 1")),
-            {hosts[1]: shell(f"cat > /dev/null && touch {done}")},
+            {hosts[1]: shell(f"cat > /dev/null && touch {done}", "")},
             PATIENT,
             told.on_move,
             told.on_end,
@@ -168,7 +168,7 @@ def test_a_save_that_fails_is_no_whole_archive(hosts: list[Host], tmp_path: Path
     with pytest.raises(CommandFailed) as failure:
         relay(
             (LocalHost(), save("no/such-image:1")),
-            {hosts[1]: shell(f"cat > /dev/null && touch {done}")},
+            {hosts[1]: shell(f"cat > /dev/null && touch {done}", "")},
             PATIENT,
             told.on_move,
             told.on_end,
@@ -182,7 +182,7 @@ def test_a_source_that_says_nothing_is_given_up(hosts: list[Host], tmp_path: Pat
     with pytest.raises(Unreachable, match="host-0 sent nothing for 2 s"):
         relay(
             (hosts[0], shell(f"echo $$ > {pids}; sleep 600")),
-            {hosts[1]: Command(("cat",))},
+            {hosts[1]: shell("cat", "")},
             Silence(2, 2),
             told.on_move,
             told.on_end,
@@ -201,7 +201,7 @@ def test_a_host_that_hangs_costs_one_silence(
     try:
         relay(
             (LocalHost(), shell("while :; do head -c 1M /dev/zero; sleep 0.02; done")),
-            {hosts[1]: shell("cat > /dev/null")},
+            {hosts[1]: shell("cat > /dev/null", "")},
             Silence(3, 20),
             told.on_move,
             told.on_end,
@@ -232,7 +232,7 @@ def test_an_interruption_leaves_no_program_behind(hosts: list[Host], tmp_path: P
     with pytest.raises(KeyboardInterrupt):
         relay(
             (hosts[0], shell(f"echo $$ >> {pids}; while :; do echo x; sleep 0.1; done")),
-            {hosts[1]: shell(f"echo $$ >> {pids}; cat > /dev/null")},
+            {hosts[1]: shell(f"echo $$ >> {pids}; cat > /dev/null", "")},
             PATIENT,
             told.on_move,
             told.on_end,
