@@ -11,7 +11,9 @@ from typing import Protocol
 from pgha import image
 from pgha.at_once import at_once
 from pgha.base_image import run_watched
+from pgha.commands import docker
 from pgha.commands.base import Command
+from pgha.commands.docker_answers import EngineInfo, ImageInfo
 from pgha.errors import Failed, PghaError, Refused
 from pgha.execute import Listener, Outcome, StepDone
 from pgha.hosts import Host
@@ -28,10 +30,11 @@ from pgha.operations.build import (
     named,
     pull_plan,
     registry,
+    with_unnamed,
 )
 from pgha.plan import Plan, Stage, Step
 from pgha.relay import relay
-from pgha.settings import ImageDistribution, Settings
+from pgha.settings import Settings
 from pgha.state import ClusterState, ContainerStatus, NodeState
 from pgha.topology import Topology
 
@@ -51,7 +54,7 @@ def build(
     """
     begun = time.monotonic()
     seen = _look(reach, settings, topology)
-    plan, given = _planned(seen, settings)
+    plan, given = _planned(reach, seen, settings)
     work = _Work(reach, settings, listener, seen)
     if plan.stages and not dry_run:
         listener.planned(plan)
@@ -66,33 +69,63 @@ def build(
     return Outcome(plan, tuple(work.done), state, time.monotonic() - begun)
 
 
-def _planned(seen: tuple[HostImages, ...], settings: Settings) -> tuple[Plan, Delivery | None]:
+def _planned(
+    reach: Hosts, seen: tuple[HostImages, ...], settings: Settings
+) -> tuple[Plan, Delivery | None]:
     if settings.docker_hub_image:
         return pull_plan(seen, settings), None
     given = delivery(seen, build_inputs(settings, node_files()).digest)
+    if given.source.image is not None and not given.make:
+        given = with_unnamed(given, _having(reach, given.targets, given.source.image.id))
     making = build_commands(settings, given.source.base) if given.make else ()
     return build_plan(given, making, settings), given
 
 
+def _having(reach: Hosts, hosts: tuple[HostImages, ...], image_id: str) -> set[str]:
+    """The hosts that have an image of this id, whatever they call it."""
+
+    def job(each: HostImages) -> Callable[[], bool]:
+        return lambda: image_of(reach.host(each.node), image_id) is not None
+
+    jobs = {each.host: job(each) for each in hosts}
+    answers = at_once(jobs, timeout_s=LOOK_AT_IMAGES_S)
+    return {host for host, answer in answers.items() if answer is True}
+
+
 def _look(reach: Hosts, settings: Settings, topology: Topology) -> tuple[HostImages, ...]:
-    """What every host has; all of them are asked at once."""
+    """What every host has; all questions to all of them at once."""
     first = {n.host: n.name for n in reversed(topology.nodes)}
-    names = {host: first[host] for host in topology.hosts}
+    names = {"image": image_name(settings)}
+    if not settings.docker_hub_image:
+        names["base"] = base_name(settings)
 
-    def look(host: str) -> HostImages:
-        there = reach.host(names[host])
-        engine, ours = engine_of(there), image_of(there, image_name(settings))
-        base = None if settings.docker_hub_image else image_of(there, base_name(settings))
-        return HostImages(host, names[host], engine, ours, base)
+    def image_job(host: Host, name: str) -> Callable[[], ImageInfo | None]:
+        return lambda: image_of(host, name)
 
-    def job(host: str) -> Callable[[], HostImages]:
-        return lambda: look(host)
+    def engine_job(host: Host) -> Callable[[], EngineInfo]:
+        return lambda: engine_of(host)
 
-    answers = at_once({host: job(host) for host in names}, timeout_s=LOOK_AT_IMAGES_S)
+    jobs: dict[tuple[str, str], Callable[[], EngineInfo | ImageInfo | None]] = {}
+    for each in topology.hosts:
+        host = reach.host(first[each])
+        jobs["engine", each] = engine_job(host)
+        jobs |= {(what, each): image_job(host, name) for what, name in names.items()}
+    answers = at_once(jobs, timeout_s=LOOK_AT_IMAGES_S)
     return tuple(
-        HostImages(host, names[host], error=answer) if isinstance(answer, PghaError) else answer
-        for host, answer in answers.items()
+        _seen(each, first[each], *(answers.get((w, each)) for w in ("engine", "image", "base")))
+        for each in topology.hosts
     )
+
+
+def _seen(host: str, node: str, *answers: EngineInfo | ImageInfo | PghaError | None) -> HostImages:
+    """Put together what a host said of its engine, the image and the base."""
+    for answer in answers:
+        if isinstance(answer, PghaError):
+            return HostImages(host, node, error=answer)
+    engine, *images = answers
+    assert isinstance(engine, EngineInfo)
+    ours, base = (each if isinstance(each, ImageInfo) else None for each in images)
+    return HostImages(host, node, engine, ours, base)
 
 
 @dataclass
@@ -116,15 +149,14 @@ class _Work:
 
     def do(self, plan: Plan, given: Delivery | None) -> None:
         """Raises Failed where a host is without the image in the end; the others have it then."""
-        rest = list(plan.stages)
-        if given is not None and given.make:
-            self._make(rest.pop(0)[0])
-        if given is not None and self.settings.image_distribution is ImageDistribution.SSH:
-            for stage in rest:
+        for number, stage in enumerate(plan.stages):
+            words = stage[0].commands()[-1].words
+            if given is not None and given.make and number == 0:
+                self._make(stage[0])
+            elif words[: len(docker.COMPRESSED)] == docker.COMPRESSED:
                 self._send(stage)
-        else:
-            for stage in rest:
-                self._run(stage, pushes=given is not None and stage is not rest[-1])
+            else:
+                self._run(stage, pushes="push" in words)
         ids = self._ids()
         self._require_one(ids)
         self.require_all(Failed)

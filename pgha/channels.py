@@ -18,6 +18,7 @@ from pgha.raw_channel import Head, Kill, RawChannel, Start, part
 from pgha.streams import SshStream
 from pgha.waiting import Deadline
 
+_PIECE_BYTES = 256 * 1024
 # The server's shell begins a program.
 _START_S = 10.0
 # A program that is asked no more has this long to end by itself.
@@ -75,7 +76,9 @@ class SshChannel:
         def send() -> None:
             # A command that does not read to the end closes its side: not an error.
             with contextlib.suppress(OSError, EOFError):
-                self._channel.sendall(stdin)
+                # In pieces: Paramiko copies what is left with each packet of 32 kB.
+                for begin in range(0, len(stdin), _PIECE_BYTES):
+                    self._channel.sendall(stdin[begin : begin + _PIECE_BYTES])
                 self._channel.shutdown_write()
 
         if stdin:

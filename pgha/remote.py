@@ -187,7 +187,12 @@ def _start(name: str, channel: paramiko.Channel, line: str, deadline: Deadline) 
         with _ending(deadline, channel.close):
             channel.exec_command(line)
     except (paramiko.SSHException, EOFError, OSError):
-        raise Unreachable(f"{name} did not start a command.") from None
+        why = (
+            f"did not start a command within {deadline}"
+            if deadline.passed
+            else "did not start a command"
+        )
+        raise Unreachable(f"{name} {why}.") from None
 
 
 def _dial_host(machine: Machine, credentials: Credentials, deadline: Deadline) -> _Wire:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pgha.commands import docker
 from pgha.commands.base import Command
@@ -12,6 +12,7 @@ from pgha.errors import PghaError, Refused
 from pgha.image_inputs import BASE_LABEL, BUILD_LABEL, image_name
 from pgha.plan import Plan, Run, Stage, Step, stages
 from pgha.state import anything
+from pgha.topology import LOCAL_HOST
 from pgha.variables import ImageDistribution, Settings
 
 
@@ -32,11 +33,15 @@ class HostImages:
 
 @dataclass(frozen=True)
 class Delivery:
-    """The host that has the image, or makes it first, and those that get it from there."""
+    """The host that has the image, or makes it first, and those that get it from there.
+
+    unnamed: those that have it, but not by its name.
+    """
 
     source: HostImages
     make: bool
     targets: tuple[HostImages, ...]
+    unnamed: tuple[HostImages, ...] = ()
 
 
 def living(seen: tuple[HostImages, ...]) -> tuple[HostImages, ...]:
@@ -83,20 +88,38 @@ def _same(one: ImageInfo | None, other: ImageInfo | None) -> bool:
     return one is not None and other is not None and one.id == other.id
 
 
+def with_unnamed(given: Delivery, hosts: set[str]) -> Delivery:
+    """The same, where these hosts were found to have the image by another name, or by none."""
+    return replace(
+        given,
+        targets=tuple(t for t in given.targets if t.host not in hosts),
+        unnamed=tuple(t for t in given.targets if t.host in hosts),
+    )
+
+
 def build_plan(given: Delivery, making: tuple[Command, ...], settings: Settings) -> Plan:
     """What is done for a delivery. making: the commands that make the image on its source."""
     name, source, targets = image_name(settings), given.source, given.targets
-    if not given.make and not targets:
+    if not given.make and not targets and not given.unnamed:
         return Plan(f"The image {name} is up to date.")
     make = _step(f"Make the image {name} on {source.host}", source, *making)
     title = f"Make the image {name}" if given.make else f"Bring the image {name} to every host"
+    # The first command alone is not Docker's where it is to be run here.
+    sends_base = given.make and making[0].words[0] != "docker" and source.host != LOCAL_HOST
     return Plan(
         title,
         stages(
             make if given.make else None,
+            tuple(_naming(h, source, name) for h in given.unnamed),
             *(_ways(name, source, targets, settings) if targets else ()),
         ),
+        notes=(f"A base is made on this machine, for {source.host}.",) if sends_base else (),
     )
+
+
+def _naming(host: HostImages, source: HostImages, name: str) -> Step:
+    assert source.image is not None
+    return _step(f"Name it on {host.host}", host, docker.image_tag(source.image.id, name))
 
 
 def _ways(

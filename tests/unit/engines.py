@@ -65,14 +65,16 @@ class Engine(Host):
             case ("docker", "info", *_):
                 return 0, json.dumps(self._info())
             case ("docker", "image", "inspect", *_, name):
-                image = self.images.get(name)
+                by_id = (i for i in self.images.values() if i.id == name)
+                image = self.images.get(name) or next(by_id, None)
                 return (1, "") if image is None else (0, json.dumps(_inspected(name, image)))
         self.ran.append(" ".join(words))
         if self.broken & set(words):
             return 1, ""
         match words:
             case ("docker", "image", "tag", name, other):
-                self.images[other] = self.images[name]
+                by_id = (i for i in self.images.values() if i.id == name)
+                self.images[other] = self.images.get(name) or next(by_id)
             case ("docker", "image", "push", name):
                 if self._refused(name):
                     return 1, ""

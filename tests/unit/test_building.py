@@ -121,6 +121,16 @@ def test_hosts_that_built_it_each_for_itself_get_that_of_the_first(way: str) -> 
     assert set(site.ids.values()) == {"sha256:node-0"}
 
 
+@WAYS
+def test_a_host_that_has_the_image_by_another_name_gets_nothing(way: str) -> None:
+    site = Site(IMAGE_DISTRIBUTION=way)
+    for name, tag in (("node-0", NAME), ("node-1", NAME), ("node-2", "another:1")):
+        site.engines[name].images[tag] = built()
+    outcome = site.build()
+    assert outcome.plan.titles == ("Name it on node-2",)
+    assert site.ids == dict.fromkeys(NAMES, "sha256:built")
+
+
 def test_it_is_made_where_the_base_is() -> None:
     site = Site(IMAGE_DISTRIBUTION="ssh")
     site.engines["node-1"].images["pgha-base:trixie"] = site.engines["node-0"].images.popitem()[1]
@@ -232,6 +242,14 @@ def test_a_dry_run_shows_every_command_and_runs_none() -> None:
         "docker image load --quiet < stdin",
         "docker image load --quiet < stdin",
     ]
+
+
+def test_where_a_base_is_made_the_plan_says_so() -> None:
+    site = Site()
+    site.engines["node-0"].images.clear()
+    plan = site.build(dry_run=True).plan
+    assert plan.notes == ("A base is made on this machine, for node-0.",)
+    assert next(plan.steps).commands()[0].words[0] == "mmdebstrap"
 
 
 def published() -> Site:
