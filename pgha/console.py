@@ -326,8 +326,8 @@ def _command_lines(step: Step, state: ClusterState, indent: str) -> Iterator[str
 
     in_container = isinstance(step.action, Verb)
     hosts = {node.name: node.host for node in state.nodes}
-    where = step.node if in_container else hosts.get(step.node, step.node)
-    for command in step.commands(state):
+    for node, command in step.placed(state):
+        where = node if in_container else hosts.get(node, node)
         yield f"{indent}{where}$ {command.shown}"
 
 

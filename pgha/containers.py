@@ -164,7 +164,7 @@ class Container:
         self.image_id = info.image_id if info else ""
         if info is None:
             # Both have the status 1: no such container, and no engine.
-            engine = self._host.answer(docker.info(), deadline)
+            engine = self._host.answer(docker.version(), deadline)
             if engine.status != 0:
                 raise Unreachable(
                     f"Docker does not answer on {self._host.name}.",

@@ -136,6 +136,20 @@ def _subnet(text: str) -> IPv4Network:
     return subnet
 
 
+def _interface(text: str) -> str:
+    if not text:
+        return text
+    if "/" in text:
+        return str(_subnet(text))
+    # dev_valid_name() of the kernel: 15 bytes at most.
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,14}", text):
+        raise Unfit
+    return text
+
+
+INTERFACE = Kind(
+    "an interface such as eth1, a subnet such as 192.168.56.0/24, or nothing", _interface
+)
 ADDRESS = Kind("an IPv4 address such as 10.0.0.11", _address)
 SUBNET = Kind("an IPv4 subnet such as 10.0.0.0/24", _subnet)
 

@@ -51,5 +51,18 @@ IMAGE_S = 86_400.0
 STALLED_S = 60.0
 # What engine and images every host has: three docker commands on each, all hosts at once.
 LOOK_AT_IMAGES_S = 70.0
+# A container on an overlay cannot start while its host's Swarm is not heard, as just after a boot.
+# Each try takes Docker up to 20 s.
+START_AGAIN_S = 90.0
+# Where the host's Swarm is in order, and between two tries.
+READY_AGAIN_S = 8.0
+AGAIN_PAUSE_S = 0.5
+# The Swarm itself changes a host's entry for a moment after that has joined.
+SWARM_AGAIN_S = 10.0
+# What an engine is asked about its Swarm to explain a failure; it may wait for a majority.
+SWARM_S = 5.0
+# Ports between hosts: so long a firewall is silent before it is blamed, and the helper's own start.
+PORTS_S = 8.0
+HELPER_S = 20.0
 # Looking at a host's directories from a helper container.
 SURVEY_S = 30.0

@@ -92,10 +92,12 @@ class Run:
 
     each_s: how long each may take; None: what an operator allows a Docker command
     (COMPOSE_HTTP_TIMEOUT, which `Plan.within` puts here).
+    again_s: so long one that fails is tried again; it can be run twice.
     """
 
     commands: tuple[Command, ...]
     each_s: float | None = None
+    again_s: float = 0.0
 
     @property
     def command_s(self) -> float:
@@ -104,10 +106,33 @@ class Run:
     @property
     def timeout_s(self) -> float:
         """How long all of them may take."""
-        return len(self.commands) * self.command_s
+        return len(self.commands) * self.command_s + self.again_s
 
 
-Action = Verb | Run
+@dataclass(frozen=True)
+class Relay:
+    """A command on the Docker host of the step's node, which reads what another one says.
+
+    source: the node on whose host `ask` is run; its output is kept secret. The rest is as in Run.
+    """
+
+    source: str
+    ask: Command
+    command: Command
+    each_s: float
+    again_s: float = 0.0
+
+    @property
+    def command_s(self) -> float:
+        return self.each_s
+
+    @property
+    def timeout_s(self) -> float:
+        """How long both may take."""
+        return 2 * self.each_s + self.again_s
+
+
+Action = Verb | Run | Relay
 
 
 @dataclass(frozen=True)
@@ -127,9 +152,17 @@ class Step:
     if_needed: bool = False
 
     def commands(self, state: ClusterState | None = None) -> tuple[Command, ...]:
-        if isinstance(self.action, Verb):
-            return (self.action.command(state),)
-        return self.action.commands
+        return tuple(command for _, command in self.placed(state))
+
+    def placed(self, state: ClusterState | None = None) -> tuple[tuple[str, Command], ...]:
+        """Each command and the node in whose container, or on whose host, it is run."""
+        action = self.action
+        if isinstance(action, Verb):
+            return ((self.node, action.command(state)),)
+        if isinstance(action, Relay):
+            fed = replace(action.command, stdin=Secret(""))
+            return (action.source, action.ask), (self.node, fed)
+        return tuple((self.node, command) for command in action.commands)
 
 
 Stage = tuple[Step, ...]

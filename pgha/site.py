@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pgha.commands.docker_answers import EngineInfo, NetworkInfo
+from pgha.commands.swarm_answers import SwarmNode
 from pgha.topology import Node
 
 
@@ -23,9 +24,24 @@ class VolumeFacts:
 
 
 @dataclass(frozen=True)
+class PortFacts:
+    """What one host found out about the ports between hosts, written as `2377/tcp`.
+
+    taken: somebody else listens there, on this host. answered: (host, port) that answered us;
+    heard: (host, port) of ours at which that host was heard.
+    """
+
+    taken: tuple[str, ...] = ()
+    answered: tuple[tuple[str, str], ...] = ()
+    heard: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class HostFacts:
     """One host. error: why nothing is known of it. containers: name → the cluster of its label, ""
-    where it has none."""
+    where it has none. addresses: `eth0 192.168.56.11/24`. swarm_nodes: all hosts of its Swarm,
+    where it is a manager. ports: None where nobody has looked. esp: whether its kernel can encrypt
+    an overlay network; None: it does not tell."""
 
     name: str
     error: str = ""
@@ -35,6 +51,10 @@ class HostFacts:
     networks: tuple[NetworkInfo, ...] = ()
     volumes: tuple[VolumeFacts, ...] = ()
     routes: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    swarm_nodes: tuple[SwarmNode, ...] = ()
+    ports: PortFacts | None = None
+    esp: bool | None = None
 
     def volume(self, path: str) -> VolumeFacts | None:
         return next((v for v in self.volumes if v.path == path), None)

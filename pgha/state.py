@@ -232,6 +232,17 @@ def container_runs(name: str) -> Condition:
     )
 
 
+def hears(name: str, others: tuple[str, ...]) -> Condition:
+    """The agents of these nodes reach that of `name`, on the backend network."""
+
+    def test(state: ClusterState) -> bool:
+        report = state.node(name).report
+        agent = report.agent if report else None
+        return agent is not None and set(others) <= set(agent.hears)
+
+    return Condition(f"{name} hears {' and '.join(others)}", (name,), test)
+
+
 def container_stopped(name: str) -> Condition:
     ended = (ContainerStatus.STOPPED, ContainerStatus.MISSING)
     return Condition(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from pgha.at_once import at_once
-from pgha.commands import docker
+from pgha.commands import docker, swarm
 from pgha.commands.docker_answers import (
     NetworkInfo,
     parse_images,
@@ -14,10 +15,13 @@ from pgha.commands.docker_answers import (
     parse_network_list,
     parse_networks,
 )
+from pgha.commands.swarm_answers import SwarmNode, parse_swarm_nodes
 from pgha.errors import CommandFailed, PghaError, Unreachable
 from pgha.hosts import NOT_FOUND
 from pgha.limits import DOCKER_S, SURVEY_S
 from pgha.operations.provision import CLUSTER_LABEL, HELPER_LABEL, Provision
+from pgha.operations.swarm import trouble
+from pgha.port_check import look_at_ports
 from pgha.remote import Host, Reach
 from pgha.site import HostFacts, Site, VolumeFacts
 from pgha.topology import Node
@@ -29,12 +33,13 @@ def survey(reach: Reach, provision: Provision) -> Site:
     first = {n.host: n for n in reversed(topology.nodes)}
     jobs = {h: (lambda h=h: _host(reach, provision, first[h])) for h in topology.hosts}
     answers = at_once(jobs, timeout_s=SURVEY_S + DOCKER_S)
-    return Site(
+    site = Site(
         tuple(
             HostFacts(name, error=answer.message) if isinstance(answer, PghaError) else answer
             for name, answer in answers.items()
         )
     )
+    return look_at_ports(reach, provision, site)
 
 
 def _host(reach: Reach, provision: Provision, node: Node) -> HostFacts:
@@ -46,18 +51,20 @@ def _host(reach: Reach, provision: Provision, node: Node) -> HostFacts:
     if engine is None:
         why = " ".join(told.stderr.split())
         raise Unreachable(f"no Docker engine answers{f': {why}' if why else '.'}")
+    if provision.topology.swarm and trouble(node.host, engine.swarm):
+        # Without a majority of its managers a Swarm answers nothing, and an engine may wait for it.
+        return HostFacts(node.host, engine=engine, image=True)
     present = host.run(docker.image_inspect(provision.image), timeout_s=DOCKER_S, check=False)
     image = bool(parse_images(present.stdout)) if present.status == 0 else False
-    volumes, routes = _directories(host, provision, node) if image else ((), ())
-    return HostFacts(
+    facts = HostFacts(
         node.host,
         engine=engine,
         image=image,
         containers=_containers(host),
         networks=_networks(host),
-        volumes=volumes,
-        routes=routes,
+        swarm_nodes=_swarm_nodes(host) if engine.swarm.manager else (),
     )
+    return _directories(host, provision, node, facts) if image else facts
 
 
 def _containers(host: Host) -> tuple[tuple[str, str], ...]:
@@ -76,10 +83,13 @@ def _networks(host: Host) -> tuple[NetworkInfo, ...]:
     return tuple(parse_networks(answer.stdout).values())
 
 
-def _directories(
-    host: Host, provision: Provision, node: Node
-) -> tuple[tuple[VolumeFacts, ...], tuple[str, ...]]:
-    """The volumes of all nodes of this host, seen by a helper container that changes nothing."""
+def _swarm_nodes(host: Host) -> tuple[SwarmNode, ...]:
+    return parse_swarm_nodes(host.run(swarm.nodes(), timeout_s=DOCKER_S, check=False).stdout)
+
+
+def _directories(host: Host, provision: Provision, node: Node, facts: HostFacts) -> HostFacts:
+    """With the volumes of all nodes of this host, its routes and its addresses: seen by a helper
+    container that changes nothing."""
     nodes = [n for n in provision.topology.nodes if n.host == node.host]
     paths = [path for n in nodes for path in n.volumes.all()]
     command = docker.run_helper(
@@ -97,8 +107,10 @@ def _directories(
         volumes = tuple(
             VolumeFacts(**{**v, "entries": tuple(v["entries"])}) for v in document["volumes"]
         )
-        return volumes, tuple(document["routes"])
+        routes, addresses = tuple(document["routes"]), tuple(document["addresses"])
+        esp = document["esp"]
     except (ValueError, KeyError, TypeError) as error:
         raise CommandFailed(
             f"The survey of {node.host} told something else than was expected.", status=0
         ) from error
+    return replace(facts, volumes=volumes, routes=routes, addresses=addresses, esp=esp)

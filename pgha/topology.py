@@ -76,6 +76,7 @@ class Topology:
     majority: how many voters (all nodes, the witness included) decide.
     quorum_commit: whether a commit waits until that many have it on disk.
     read_balance: whether Pgpool-II sends reads to standbys; else it knows the primary alone.
+    swarm: whether its networks are overlays of a Docker Swarm, over several hosts.
     """
 
     cluster: str
@@ -88,6 +89,15 @@ class Topology:
     frontend_subnet: str
     alias: str
     read_balance: bool = False
+    swarm: bool = False
+
+    @property
+    def networks(self) -> tuple[tuple[str, str], ...]:
+        """Names and subnets, the backend's first."""
+        return (
+            (self.backend_network, self.backend_subnet),
+            (self.frontend_network, self.frontend_subnet),
+        )
 
     @property
     def majority(self) -> int:
@@ -152,6 +162,7 @@ def topology(settings: Settings) -> Topology:
         frontend_subnet=str(settings.postgres_frontend_subnet),
         alias=settings.pgpool_alias,
         read_balance=settings.read_balance,
+        swarm=settings.mode is Mode.HA,
     )
 
 

@@ -114,8 +114,9 @@ class Settings:
     postgres_backend_subnet: IPv4Network = variable(
         kinds.SUBNET,
         "10.0.0.0/24",
-        "The network between the nodes. Docker Swarm takes 10.0.0.0/24 for itself unless it was"
-        " started with another --default-addr-pool: choose another subnet then.",
+        "The network between the nodes. A Docker Swarm that was not made by `init` has taken"
+        " 10.0.0.0/24 for itself, unless its --default-addr-pool said otherwise: choose another"
+        " subnet then.",
     )
     postgres_frontend_subnet: IPv4Network = variable(
         kinds.SUBNET, "10.0.1.0/24", "The network that applications join."
@@ -128,6 +129,19 @@ class Settings:
     )
     witness_ip: IPv4Address = variable(
         kinds.ADDRESS, "10.0.0.13", "WITNESS_NODE's address on the backend network."
+    )
+
+    backend_encryption: bool = variable(
+        kinds.ON_OFF,
+        "off",
+        "on: what goes over the backend network between hosts is encrypted (IPsec: IP protocol 50"
+        " must pass). Not used in single mode.",
+    )
+    swarm_interface: str = variable(
+        kinds.INTERFACE,
+        "",
+        "Where hosts reach one another: the interface's name on every host, or the subnet. Nothing:"
+        " at the one address that a host has. Not used in single mode.",
     )
 
     synchronous_mode: SynchronousMode = variable(

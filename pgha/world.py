@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from pgha import hosting
 from pgha.at_once import at_once
 from pgha.errors import PghaError
 from pgha.hosts import Observer, unobserved
@@ -13,7 +14,7 @@ from pgha.limits import AT_REST_S, PATIENT_S, VERIFY_PAUSE_S
 from pgha.nodes import Nodes
 from pgha.observe import at_rest, observe
 from pgha.operations.provision import Provision
-from pgha.plan import Run, Step
+from pgha.plan import Relay, Run, Step
 from pgha.remote import Reach
 from pgha.state import ClusterState, ContainerStatus, NodeState
 
@@ -59,9 +60,10 @@ class RealWorld:
     def act(self, step: Step, state: ClusterState) -> NodeState | None:
         action = step.action
         if isinstance(action, Run):
-            host = self._reach.host(step.node)
-            for command in action.commands:
-                host.run(command, timeout_s=action.command_s)
+            hosting.run(self._reach.host(step.node), action)
+            return None
+        if isinstance(action, Relay):
+            hosting.relay(self._reach.host(action.source), self._reach.host(step.node), action)
             return None
         answer = self.nodes.ask(
             step.node,

@@ -20,6 +20,7 @@ _CONTAINER_FORMAT = (
 )
 _NETWORK_FORMAT = (
     '{"id":{{json .Id}},"name":{{json .Name}},"driver":{{json .Driver}},'
+    '"attachable":{{json .Attachable}},"options":{{json .Options}},'
     '"labels":{{json .Labels}},"ipam":{{json .IPAM.Config}},"containers":{{json .Containers}}}'
 )
 _IMAGE_FORMAT = (
@@ -87,19 +88,22 @@ class ContainerSpec:
 
 
 def info() -> Command:
-    """The engine itself; exits with 1 where none answers (and prints a document without server)."""
+    """The engine itself; exits with 1 where none answers (and prints a document without server).
+
+    Where it is a manager of a Swarm without a majority, it may take its time.
+    """
     return _docker("info", "--format", "{{json .}}")
 
 
-def network_create(
-    name: str, subnet: str, labels: Mapping[str, str], *, driver: str = "bridge"
-) -> Command:
-    """A network of this subnet; on an overlay, plain containers may join it."""
-    attachable = ("--attachable",) if driver == "overlay" else ()
+def version() -> Command:
+    """The engine's version; exits with 1 where none answers. No Swarm is asked for it."""
+    return _docker("version", "--format", "{{.Server.Version}}")
+
+
+def network_create(name: str, subnet: str, labels: Mapping[str, str]) -> Command:
+    """A network of this engine alone."""
     return _docker(
-        *("network", "create", "--driver", driver, *attachable, "--subnet", subnet),
-        *_labels(labels),
-        name,
+        "network", "create", "--driver", "bridge", "--subnet", subnet, *_labels(labels), name
     )
 
 

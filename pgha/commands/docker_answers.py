@@ -6,9 +6,21 @@ KeyError or TypeError, which would be a defect of ours.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from pgha.commands.documents import (
+    Table,
+    as_table,
+    documents,
+    items,
+    number,
+    rows,
+    table,
+    text_of,
+    texts_of,
+)
+from pgha.commands.swarm_answers import NO_SWARM, SwarmInfo, read_swarm
 
 SSH_PORT = "22/tcp"
 
@@ -59,7 +71,10 @@ class ContainerLine:
 
 @dataclass(frozen=True)
 class NetworkInfo:
-    """What `network inspect` says. members: the names of the containers on it (of this engine)."""
+    """What `network inspect` says. members: the names of the containers on it (of this engine).
+
+    attachable: plain containers may join it, though it is a Swarm's. encrypted: between hosts.
+    """
 
     id: str
     name: str
@@ -67,6 +82,8 @@ class NetworkInfo:
     subnets: tuple[str, ...]
     labels: Mapping[str, str]
     members: tuple[str, ...]
+    attachable: bool = False
+    encrypted: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,8 +98,8 @@ class ImageInfo:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What `info` says. swarm_state: inactive, pending, active, error or locked.
-
+    """What `info` says. pools: the subnets out of which it takes those of its own networks, where
+    somebody has said so. live_restore: containers outlive the engine, which Swarm forbids.
     insecure: registries (`host:port`) and networks with which it may speak plain HTTP.
     """
 
@@ -94,14 +111,15 @@ class EngineInfo:
     memory_bytes: int
     storage_driver: str
     root_dir: str
-    swarm_state: str
-    swarm_manager: bool
+    swarm: SwarmInfo = NO_SWARM
+    pools: tuple[str, ...] = ()
+    live_restore: bool = False
     insecure: tuple[str, ...] = ()
 
 
 def parse_inspect(text: str) -> dict[str, ContainerInfo]:
     """The answer to `inspect`: name → container; who is missing in it does not exist."""
-    found = (_container(document) for document in _documents(text))
+    found = (_container(document) for document in documents(text))
     return {container.name: container for container in found}
 
 
@@ -109,15 +127,15 @@ def parse_ps(text: str) -> tuple[ContainerLine, ...]:
     """The answer to `ps`, in the order of names."""
     lines = (
         ContainerLine(
-            id=_text(line, "id"),
-            name=_text(line, "name"),
-            state=_text(line, "state"),
-            image=_text(line, "image"),
-            cluster=_text(line, "cluster"),
-            node=_text(line, "node"),
-            ssh_port=_listed_ssh_port(_text(line, "ports")),
+            id=text_of(line, "id"),
+            name=text_of(line, "name"),
+            state=text_of(line, "state"),
+            image=text_of(line, "image"),
+            cluster=text_of(line, "cluster"),
+            node=text_of(line, "node"),
+            ssh_port=_listed_ssh_port(text_of(line, "ports")),
         )
-        for line in _documents(text)
+        for line in documents(text)
     )
     return tuple(sorted(lines, key=lambda line: line.name))
 
@@ -131,18 +149,21 @@ def parse_networks(text: str) -> dict[str, NetworkInfo]:
     """The answer to `network_inspect`: name → network."""
     networks = (
         NetworkInfo(
-            id=_text(document, "id"),
-            name=_text(document, "name"),
-            driver=_text(document, "driver"),
-            subnets=tuple(_text(pool, "Subnet") for pool in _rows(document, "ipam")),
-            labels=_texts(document, "labels"),
+            id=text_of(document, "id"),
+            name=text_of(document, "name"),
+            driver=text_of(document, "driver"),
+            subnets=tuple(text_of(pool, "Subnet") for pool in rows(document, "ipam")),
+            labels=texts_of(document, "labels"),
             members=tuple(
                 sorted(
-                    _text(_as_table(end), "Name") for end in _table(document, "containers").values()
+                    text_of(as_table(end), "Name") for end in table(document, "containers").values()
                 )
             ),
+            attachable=bool(document.get("attachable")),
+            # The option counts by being there; Docker's manual writes it without a value.
+            encrypted=table(document, "options").get("encrypted", "false") != "false",
         )
-        for document in _documents(text)
+        for document in documents(text)
     )
     return {network.name: network for network in networks}
 
@@ -151,62 +172,61 @@ def parse_images(text: str) -> tuple[ImageInfo, ...]:
     """The answer to `image_inspect`, without those that are missing."""
     return tuple(
         ImageInfo(
-            id=_text(document, "id"),
-            tags=tuple(str(tag) for tag in _list(document, "tags")),
-            labels=_texts(document, "labels"),
-            size_bytes=_number(document, "size"),
+            id=text_of(document, "id"),
+            tags=tuple(str(tag) for tag in items(document, "tags")),
+            labels=texts_of(document, "labels"),
+            size_bytes=number(document, "size"),
         )
-        for document in _documents(text)
+        for document in documents(text)
     )
 
 
 def parse_info(text: str) -> EngineInfo | None:
     """The answer to `info`; None where no engine answered (it then describes the client only)."""
-    documents = tuple(_documents(text))
-    if not documents or not documents[0].get("ServerVersion"):
+    document = next(documents(text), None)
+    if document is None or not document.get("ServerVersion"):
         return None
-    document = documents[0]
-    swarm = _table(document, "Swarm")
     return EngineInfo(
-        name=_text(document, "Name"),
-        version=_text(document, "ServerVersion"),
-        operating_system=_text(document, "OperatingSystem"),
-        architecture=_text(document, "Architecture"),
-        cores=_number(document, "NCPU"),
-        memory_bytes=_number(document, "MemTotal"),
-        storage_driver=_text(document, "Driver"),
-        root_dir=_text(document, "DockerRootDir"),
-        swarm_state=str(swarm.get("LocalNodeState") or "inactive"),
-        swarm_manager=bool(swarm.get("ControlAvailable")),
-        insecure=_insecure(_table(document, "RegistryConfig")),
+        name=text_of(document, "Name"),
+        version=text_of(document, "ServerVersion"),
+        operating_system=text_of(document, "OperatingSystem"),
+        architecture=text_of(document, "Architecture"),
+        cores=number(document, "NCPU"),
+        memory_bytes=number(document, "MemTotal"),
+        storage_driver=text_of(document, "Driver"),
+        root_dir=text_of(document, "DockerRootDir"),
+        swarm=read_swarm(table(document, "Swarm")),
+        pools=tuple(text_of(pool, "Base") for pool in rows(document, "DefaultAddressPools")),
+        live_restore=bool(document.get("LiveRestoreEnabled")),
+        insecure=_insecure(table(document, "RegistryConfig")),
     )
 
 
-def _insecure(registries: _Table) -> tuple[str, ...]:
-    named = _table(registries, "IndexConfigs")
+def _insecure(registries: Table) -> tuple[str, ...]:
+    named = table(registries, "IndexConfigs")
     return (
-        *(name for name, index in named.items() if not _as_table(index).get("Secure", True)),
-        *map(str, _list(registries, "InsecureRegistryCIDRs")),
+        *(name for name, index in named.items() if not as_table(index).get("Secure", True)),
+        *map(str, items(registries, "InsecureRegistryCIDRs")),
     )
 
 
-def _container(document: _Table) -> ContainerInfo:
-    state = _table(document, "state")
-    published = _rows(_table(document, "ports"), SSH_PORT)
-    networks = _table(document, "networks")
+def _container(document: Table) -> ContainerInfo:
+    state = table(document, "state")
+    published = rows(table(document, "ports"), SSH_PORT)
+    networks = table(document, "networks")
     return ContainerInfo(
-        id=_text(document, "id"),
-        name=_text(document, "name").removeprefix("/"),
-        state=_text(state, "Status"),
-        exit_code=_number(state, "ExitCode"),
-        image_id=_text(document, "image"),
-        image=_text(document, "tag"),
-        labels=_texts(document, "labels"),
-        ssh_port=int(_text(published[0], "HostPort")) if published else None,
-        mounts={_text(m, "Destination"): _text(m, "Source") for m in _rows(document, "mounts")},
-        addresses={name: _text(_as_table(end), "IPAddress") for name, end in networks.items()},
-        started_at=_moment(_text(state, "StartedAt")),
-        finished_at=_moment(_text(state, "FinishedAt")),
+        id=text_of(document, "id"),
+        name=text_of(document, "name").removeprefix("/"),
+        state=text_of(state, "Status"),
+        exit_code=number(state, "ExitCode"),
+        image_id=text_of(document, "image"),
+        image=text_of(document, "tag"),
+        labels=texts_of(document, "labels"),
+        ssh_port=int(text_of(published[0], "HostPort")) if published else None,
+        mounts={text_of(m, "Destination"): text_of(m, "Source") for m in rows(document, "mounts")},
+        addresses={name: text_of(as_table(end), "IPAddress") for name, end in networks.items()},
+        started_at=_moment(text_of(state, "StartedAt")),
+        finished_at=_moment(text_of(state, "FinishedAt")),
         oom_killed=bool(state["OOMKilled"]),
     )
 
@@ -223,49 +243,3 @@ def _listed_ssh_port(ports: str) -> int | None:
         if arrow and inside == SSH_PORT:
             return int(outside.rpartition(":")[2])
     return None
-
-
-# JSON's own types, narrowed where a document is read. An absent or null list or table is empty:
-# the engine writes null for both.
-
-_Table = Mapping[str, object]
-
-
-def _documents(text: str) -> Iterator[_Table]:
-    return (_as_table(json.loads(line)) for line in text.splitlines() if line.startswith("{"))
-
-
-def _as_table(value: object) -> _Table:
-    if not isinstance(value, dict):
-        raise TypeError(f"docker's answer has {type(value).__name__} where a table belongs")
-    return value
-
-
-def _table(document: _Table, key: str) -> _Table:
-    return _as_table(document.get(key) or {})
-
-
-def _list(document: _Table, key: str) -> list[object]:
-    value = document.get(key) or []
-    if not isinstance(value, list):
-        raise TypeError(f"docker's answer has no list in {key}")
-    return value
-
-
-def _rows(document: _Table, key: str) -> list[_Table]:
-    return [_as_table(row) for row in _list(document, key)]
-
-
-def _text(document: _Table, key: str) -> str:
-    return str(document[key])
-
-
-def _texts(document: _Table, key: str) -> dict[str, str]:
-    return {name: str(value) for name, value in _table(document, key).items()}
-
-
-def _number(document: _Table, key: str) -> int:
-    value = document[key]
-    if not isinstance(value, int):
-        raise TypeError(f"docker's answer has no number in {key}")
-    return value

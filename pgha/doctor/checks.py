@@ -133,6 +133,7 @@ def _disk(name: str, disk: Disk) -> Finding:
 def _between(facts: Facts) -> Iterator[Finding]:
     yield from _clocks(facts)
     yield from _images(facts)
+    yield from _networks(facts)
 
 
 def _clocks(facts: Facts) -> Iterator[Finding]:
@@ -168,6 +169,19 @@ def _images(facts: Facts) -> Iterator[Finding]:
         each = next(iter(ids.values()))
         where = "" if facts.single else " on every host that has it"
         yield fine("image", "", f"{facts.image} is {_short(each)}{where}.")
+
+
+def _networks(facts: Facts) -> Iterator[Finding]:
+    if facts.networks is None:
+        return
+    if isinstance(facts.networks, Failure):
+        yield wrong("networks", "", facts.networks.message, facts.networks.next or "inv doctor")
+        return
+    for sentence in facts.networks:
+        yield wrong("networks", "", sentence, "See docs/networks.md.")
+    if not facts.networks:
+        message = "Swarm is in order, or can be made, and the hosts reach one another at its ports."
+        yield fine("networks", "", message)
 
 
 def _short(image_id: str) -> str:

@@ -17,9 +17,11 @@ from pgha.doctor.vitals import Vitals, ask_vitals, parse_vitals
 from pgha.errors import PghaError
 from pgha.hosts import NOT_FOUND, Host
 from pgha.limits import DOCKER_S, DOCTOR_S
+from pgha.operations.networks import network_obstacles
 from pgha.operations.provision import Provision
 from pgha.remote import Reach
 from pgha.state import ClusterState
+from pgha.survey import survey
 from pgha.topology import LOCAL_HOST, Node
 from pgha.units import unit_name
 from pgha.verdict import judge
@@ -56,7 +58,19 @@ def examine(reach: Reach, provision: Provision, state: ClusterState) -> Facts:
         verdict=verdict.value,
         problem=first.message if first else "",
         remedy=first.remedy if first else "",
+        networks=_tried(lambda: _networks(reach, provision)) if _all_look(hosts) else None,
     )
+
+
+def _all_look(hosts: list[HostFacts]) -> bool:
+    """Whether every host has an engine that answers, and the image of the helpers."""
+    return all(isinstance(h.engine, EngineInfo) and h.image_id for h in hosts)
+
+
+def _networks(reach: Reach, provision: Provision) -> tuple[str, ...] | None:
+    if not provision.topology.swarm:
+        return None
+    return network_obstacles(survey(reach, provision), provision)
 
 
 def _job(

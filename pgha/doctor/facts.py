@@ -55,7 +55,10 @@ class NodeFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """All of it. now_s: when, by our clock. verdict: of `status`; problem, remedy: its first."""
+    """All of it. now_s: when, by our clock. verdict: of `status`; problem, remedy: its first.
+
+    networks: what is in the way of networks over all hosts, in sentences; None: nobody has looked.
+    """
 
     cluster: str
     image: str
@@ -66,6 +69,7 @@ class Facts:
     verdict: str = ""
     problem: str = ""
     remedy: str = ""
+    networks: tuple[str, ...] | Failure | None = None
 
     @property
     def exists(self) -> bool:

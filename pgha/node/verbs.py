@@ -27,7 +27,6 @@ from pgha.node import (
     records,
     roles,
     state,
-    survey,
     tend,
 )
 from pgha.node.errors import Failed, VerbError
@@ -230,6 +229,22 @@ def _prepare(args: Args) -> str:
     return prepare.prepare({key: args._values.pop(key, None) or [] for key in keys})
 
 
+# What only these two need is imported by them: no other verb waits for it.
+
+
+def _survey(args: Args) -> str:
+    from pgha.node.survey import survey
+
+    return json.dumps(survey(args.text("root"), list(args.names("paths")))) + "\n"
+
+
+def _ports(args: Args) -> str:
+    from pgha.node.ports import ports
+
+    listen, peers = (args._values.pop(key, None) or [] for key in ("listen", "peers"))
+    return json.dumps(ports(args.text("name"), listen, peers, args.number("limit_s"))) + "\n"
+
+
 VERBS: Mapping[str, Verb] = {
     "probe": Verb(lambda args: "", locks=False),
     "initdb": Verb(_initdb, "superuser replication"),
@@ -265,10 +280,9 @@ VERBS: Mapping[str, Verb] = {
 RAW: Mapping[str, Callable[[Args], str]] = {
     "hand_out": _hand_out,
     "journal": lambda args: records.journal(),
+    "ports": _ports,
     "prepare": lambda args: json.dumps({"ok": True, "did": _prepare(args)}) + "\n",
-    "survey": lambda args: (
-        json.dumps(survey.survey(args.text("root"), list(args.names("paths")))) + "\n"
-    ),
+    "survey": _survey,
 }
 
 

@@ -9,8 +9,9 @@ from pgha.commands import docker
 from pgha.commands.base import Command, Secret
 from pgha.errors import Refused
 from pgha.keys import Birth
-from pgha.limits import COPY_S, INITDB_S, PROMOTE_S
+from pgha.limits import COPY_S, INITDB_S, PROMOTE_S, SWARM_AGAIN_S
 from pgha.operations.last_primary import last_primary
+from pgha.operations.networks import network_notes, network_obstacles, network_stages
 from pgha.operations.obstacles import (
     NOT_RUNNING,
     begun_with_force,
@@ -20,7 +21,7 @@ from pgha.operations.obstacles import (
     may_have_served,
     obstacles,
 )
-from pgha.operations.provision import CLUSTER_LABEL, Provision, create_container
+from pgha.operations.provision import Provision, create_container
 from pgha.operations.settle import confirm, follow, start_container, steer
 from pgha.plan import Plan, Run, Stage, Step, stages, verb
 from pgha.render import prepare_document
@@ -32,6 +33,7 @@ from pgha.state import (
     NodeState,
     anything,
     container_runs,
+    hears,
     is_primary,
 )
 from pgha.topology import Node, Topology
@@ -71,7 +73,7 @@ def init(
     return Plan(
         f"Make the cluster {topology.cluster}: {', '.join(topology.names)}",
         stages(
-            tuple(_networks(site, provision)),
+            *network_stages(site, provision),
             tuple(
                 _prepare(site, provision, birth, n, bool(moved[n.name]), force)
                 for n in topology.nodes
@@ -86,6 +88,7 @@ def init(
             *_completed(others, primary),
         ),
         notes=(
+            *network_notes(site, provision),
             *_about_voters(topology),
             *(
                 f"What {name} had is in aside/{birth.stamp} of {in_words(paths)}."
@@ -157,15 +160,18 @@ def _rest(state: ClusterState, primary: NodeState, site: Site, provision: Provis
     joining = [n for n in topology.others(primary.name) if not state.streams(n.name)]
     lacking = [n for n in joining if n.carries_data and not has_database(site, n)]
     missing = _those(state, ContainerStatus.MISSING)
+    blocked = network_obstacles(site, provision) if missing else ()
+    if blocked:
+        raise _refusal(blocked, True)
     stopped = _those(state, *NOT_RUNNING)
     up = state.to_attach(primary.name, topology.names)
     doors = tuple(steer(n.name, primary.name, up) for n in topology.nodes)
     return Plan(
         f"Complete the cluster {topology.cluster}: its init was cut off",
         stages(
-            tuple(_networks(site, provision)) if missing else None,
+            *(network_stages(site, provision) if missing else ()),
             tuple(create_container(provision, n) for n in missing),
-            tuple(start_container(n.name, n.container) for n in stopped),
+            tuple(start_container(topology, n.name) for n in stopped),
             # Its `serve` may have died before it made the slots, without which nobody joins.
             _serve(leader, term) if joining or state.primary is None else None,
             tuple(_copy(n, leader, term) for n in lacking),
@@ -205,27 +211,6 @@ def _held(site: Site, node: Node) -> tuple[str, ...]:
     return tuple(path for path, volume in seen if volume is not None and volume.entries)
 
 
-def _networks(site: Site, provision: Provision) -> Iterator[Step]:
-    topology = provision.topology
-    labels = {CLUSTER_LABEL: topology.cluster}
-    for host in site.hosts:
-        node = next(n for n in topology.nodes if n.host == host.name)
-        there = {network.name for network in host.networks}
-        wanted = (
-            (topology.backend_network, topology.backend_subnet),
-            (topology.frontend_network, topology.frontend_subnet),
-        )
-        made = [docker.network_create(n, s, labels) for n, s in wanted if n not in there]
-        if made:
-            yield Step(
-                f"Create the networks on {host.name}",
-                node.name,
-                anything(),
-                Run(tuple(made)),
-                anything(),
-            )
-
-
 def _prepare(
     site: Site, provision: Provision, birth: Birth, node: Node, aside: bool, force: bool
 ) -> Step:
@@ -251,12 +236,18 @@ def _prepare(
 
 
 def _container(provision: Provision, node: Node) -> Step:
+    topology, up = provision.topology, container_runs(node.name)
+    if topology.swarm:
+        # What keeps packets from going from host to host is told now, not by the first copy.
+        up &= hears(node.name, tuple(other.name for other in topology.others(node.name)))
+    # A host that has just joined its Swarm may not know the networks yet.
+    again_s = SWARM_AGAIN_S if topology.swarm else 0.0
     return Step(
         f"Create and start {node.name}'s container",
         node.name,
         anything(),
-        Run((*provision.container(node), docker.start(node.container))),
-        container_runs(node.name),
+        Run((*provision.container(node), docker.start(node.container)), again_s=again_s),
+        up,
     )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os.path
 from collections.abc import Iterator
 
 from pgha.node import paths
+from pgha.operations.networks import network_obstacles
 from pgha.operations.provision import Provision
 from pgha.site import HostFacts, Site
 from pgha.state import ClusterState, ContainerStatus
@@ -30,6 +30,7 @@ def obstacles(
     found: list[str] = []
     for facts in site.hosts:
         found.extend(_of_host(facts, provision))
+    found.extend(network_obstacles(site, provision))
     for node in provision.topology.nodes:
         facts = site.of(node)
         if not facts.error and facts.image:
@@ -81,34 +82,6 @@ def _of_host(facts: HostFacts, provision: Provision) -> Iterator[str]:
     if not facts.image:
         yield f"{facts.name} has no image {provision.image}: inv build"
         return
-    topology = provision.topology
-    for name, subnet in (
-        (topology.backend_network, topology.backend_subnet),
-        (topology.frontend_network, topology.frontend_subnet),
-    ):
-        yield from _of_subnet(facts, name, subnet)
-
-
-def _of_subnet(facts: HostFacts, name: str, subnet: str) -> Iterator[str]:
-    wanted = ipaddress.ip_network(subnet)
-    ours = False
-    for network in facts.networks:
-        if network.name == name:
-            ours = True
-            if network.subnets != (subnet,):
-                has = " and ".join(network.subnets) or "no subnet"
-                yield f"The network {name} exists on {facts.name} with {has}, not {subnet}."
-        elif any(wanted.overlaps(ipaddress.ip_network(s)) for s in network.subnets if ":" not in s):
-            taken = f"the network {network.name} ({' and '.join(network.subnets)})"
-            yield f"{subnet} ({name}) overlaps with {taken} on {facts.name}."
-    if ours:
-        return  # its own route is among the host's routes
-    named = {s for network in facts.networks for s in network.subnets}
-    for route in facts.routes:
-        destination, interface = route.split()
-        if destination not in named and wanted.overlaps(ipaddress.ip_network(destination)):
-            taken = f"{facts.name}'s route to {destination} by {interface}"
-            yield f"{subnet} ({name}) overlaps with {taken}."
 
 
 def _of_container(

@@ -122,10 +122,9 @@ def _how_far(node: NodeState) -> tuple[bool, bool, int]:
 
 
 def _steps_to_the_vote(state: ClusterState, election: Election) -> tuple[Stage, ...]:
-    containers = {n.name: n.container for n in state.topology.nodes}
     return stages(
         tuple(
-            start_container(n.name, containers[n.name], _up(n.name))
+            start_container(state.topology, n.name, _up(n.name))
             for n in election.voters
             if not n.answers
         ),

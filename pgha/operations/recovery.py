@@ -61,7 +61,7 @@ def _returns(
 ) -> tuple[Stage, ...]:
     """From what each node is to a follower that the primary counts."""
     term = primary.timeline or 0
-    containers = {n.name: n.container for n in state.topology.nodes}
+    topology = state.topology
     data = [n for n in joining if n.kind is Kind.DATA]
     copied = [n for n in data if force or not n.has_data]
     rewound = [n for n in data if n not in copied and not can_follow(n, primary)]
@@ -70,7 +70,7 @@ def _returns(
     slots = [n for n in joining if not _kept(state, n.name)]
     voices = [n for n in joining if n not in slots and not _counted(state, n.name)]
     return stages(
-        tuple(start_container(n.name, containers[n.name]) for n in joining if not n.running),
+        tuple(start_container(topology, n.name) for n in joining if not n.running),
         tuple(fence_for_good(n.name, primary.name) for n in data if may_be_a_primary(n)),
         tuple(_check(n.name, primary.name, term) for n in rewound),
         tuple(_rewind(n.name, primary.name, term) for n in rewound),

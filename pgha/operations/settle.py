@@ -8,7 +8,15 @@ from typing import Any
 
 from pgha.commands.docker import start
 from pgha.commands.lsn import is_beginning_of
-from pgha.limits import CONFIRM_S, FENCE_S, FOLLOW_S, START_S, STEER_S, VOTE_S
+from pgha.limits import (
+    CONFIRM_S,
+    FENCE_S,
+    FOLLOW_S,
+    START_AGAIN_S,
+    START_S,
+    STEER_S,
+    VOTE_S,
+)
 from pgha.node.report import Role
 from pgha.plan import Run, Stage, Step, stages, verb
 from pgha.state import (
@@ -24,16 +32,17 @@ from pgha.state import (
     opened,
     pledged,
 )
-from pgha.topology import Kind
+from pgha.topology import Kind, Topology
 
 
-def start_container(name: str, container: str, ensures: Condition | None = None) -> Step:
+def start_container(topology: Topology, name: str, ensures: Condition | None = None) -> Step:
     """Start a stopped container; its main process then starts what the node was last told to be."""
+    again_s = START_AGAIN_S if topology.swarm else 0.0
     return Step(
         f"Start {name}'s container",
         name,
         anything(),
-        Run((start(container),)),
+        Run((start(topology.node(name).container),), again_s=again_s),
         ensures or container_runs(name),
         timeout_s=START_S,
     )

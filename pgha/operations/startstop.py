@@ -49,7 +49,7 @@ def start(state: ClusterState, provision: Provision) -> Plan:
         f"Start the cluster with {primary.name} as the primary",
         stages(
             tuple(create_container(provision, topology.node(n.name)) for n in missing),
-            tuple(start_container(n.name, topology.node(n.name).container) for n in stopped),
+            tuple(start_container(topology, n.name) for n in stopped),
             *_services(state, primary, joining),
         ),
         notes=tuple(f"{name} cannot simply follow: inv recovery --node {name}" for name in left),

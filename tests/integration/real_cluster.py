@@ -229,7 +229,7 @@ class RealCluster:
     def role(self, node: str) -> str:
         return str(next(n["role"] for n in self.status()["nodes"] if n["name"] == node))
 
-    def becomes(self, *verdicts: str) -> None:
+    def becomes(self, *verdicts: str, within_s: float = BECOMES_S) -> None:
         """Wait until the verdict is one of these."""
 
         def judged() -> bool:
@@ -239,7 +239,7 @@ class RealCluster:
             return True
 
         try:
-            wait_until(judged, timeout_s=BECOMES_S, what=f"{self.name} is {' or '.join(verdicts)}")
+            wait_until(judged, timeout_s=within_s, what=f"{self.name} is {' or '.join(verdicts)}")
         except Failed as error:
             raise AssertionError(f"{error.message} {error.details}") from None
 

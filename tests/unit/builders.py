@@ -39,6 +39,11 @@ def two_and_a_witness(*, read_balance: bool = True) -> Topology:
     return topology(parse(text, source="t", environ={}))
 
 
+def three_hosts() -> Topology:
+    """Two data nodes and a witness, each on a host of its own."""
+    return topology(parse(f"MODE=ha\nWITNESS_NODE=node-2\n{_BALANCED}", source="t", environ={}))
+
+
 def two_nodes() -> Topology:
     """Asynchronous, as SYNCHRONOUS_MODE=auto makes it without a witness."""
     return topology(parse(_BALANCED, source="t", environ={}))
@@ -62,7 +67,8 @@ def four_and_a_witness() -> Topology:
 
 
 def provision(of: Topology | None = None) -> Provision:
-    settings = parse("WITNESS_NODE=node-2", source="t", environ={})
+    mode = "MODE=ha\n" if of is not None and of.swarm else ""
+    settings = parse(f"{mode}WITNESS_NODE=node-2", source="t", environ={})
     return Provision(settings, of or topology(settings), "pgha:test")
 
 

@@ -31,7 +31,7 @@ from pgha.node.report import (
     Slot,
     Wal,
 )
-from pgha.plan import Run, Step
+from pgha.plan import Run, Step, Verb
 from pgha.state import ClusterState, ContainerStatus, NodeState
 from pgha.topology import Kind, Topology
 
@@ -209,6 +209,7 @@ class Model:
                 self._docker(command.words)
             self._point(node)
             return None
+        assert isinstance(step.action, Verb)
         if not node.up:
             raise Unreachable(f"{node.name} does not answer.")
         node.held = self.holding

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from pgha.commands import docker, docker_answers
+from pgha.commands import docker, docker_answers, swarm
 from pgha.commands.base import Command, Secret
 from pgha.commands.docker import Attachment, ContainerSpec, Mount
 
@@ -52,7 +52,10 @@ def test_a_mount_whose_directory_may_be_missing_is_made_by_the_engine() -> None:
 def test_networks() -> None:
     lines = [
         docker.network_create("pg-backend", "10.0.0.0/24", {"io.pgha.cluster": "pg"}),
-        docker.network_create("pg-backend", "10.0.0.0/24", {}, driver="overlay"),
+        swarm.overlay_create("pg-backend", "10.0.0.0/24", {"a": "b"}),
+        swarm.overlay_create(
+            "pg-backend", "10.0.0.0/24", {}, encrypted=True, chosen="10.0.0.128/25"
+        ),
         docker.network_connect(Attachment("pg-frontend", None, ("node-0", "db")), "pg-node-0"),
         docker.network_connect(Attachment("pg-frontend", "10.0.1.5"), "pg-node-0"),
         docker.network_disconnect("pg-frontend", "pg-node-0", force=True),
@@ -62,7 +65,10 @@ def test_networks() -> None:
     assert [line.quoted for line in lines] == [
         "docker network create --driver bridge --subnet 10.0.0.0/24"
         " --label io.pgha.cluster=pg pg-backend",
-        "docker network create --driver overlay --attachable --subnet 10.0.0.0/24 pg-backend",
+        "docker network create --driver overlay --attachable --subnet 10.0.0.0/24 --label a=b"
+        " pg-backend",
+        "docker network create --driver overlay --attachable --opt encrypted --subnet 10.0.0.0/24"
+        " --ip-range 10.0.0.128/25 pg-backend",
         "docker network connect --alias node-0 --alias db pg-frontend pg-node-0",
         "docker network connect --ip 10.0.1.5 pg-frontend pg-node-0",
         "docker network disconnect --force pg-frontend pg-node-0",
@@ -258,4 +264,4 @@ def test_an_engine_says_what_the_machine_has() -> None:
     engine = docker_answers.parse_info(json.dumps(document))
     assert engine is not None
     assert (engine.cores, engine.memory_bytes) == (2, 25276514304)
-    assert (engine.swarm_state, engine.swarm_manager) == ("active", True)
+    assert (engine.swarm.state, engine.swarm.manager) == ("active", True)

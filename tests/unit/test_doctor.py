@@ -29,8 +29,6 @@ ENGINE = EngineInfo(
     memory_bytes=8 * GIGABYTE,
     storage_driver="overlay2",
     root_dir="/var/lib/docker",
-    swarm_state="inactive",
-    swarm_manager=False,
 )
 DISK = Disk("/data", "ext2/ext3", 50 * GIGABYTE, 100 * GIGABYTE)
 VITALS = Vitals(NOW_S, "ops", True, False, 0, 60, 8 * GIGABYTE, 4 * GIGABYTE, 0, (DISK,))
@@ -72,6 +70,14 @@ def test_where_all_is_well_it_says_so_and_ends_with_0() -> None:
 @pytest.mark.parametrize(
     ("facts", "level", "check", "where", "words"),
     [
+        (
+            replace(FACTS, networks=("node-0 does not reach 4789/udp of node-1.",)),
+            *(Level.WRONG, "networks", "", "does not reach 4789/udp"),
+        ),
+        (
+            replace(FACTS, networks=Failure("node-2's ports could not be looked at.")),
+            *(Level.WRONG, "networks", "", "could not be looked at"),
+        ),
         (
             with_host(reached=Failure("node-0 did not answer within 5 s.", "ssh node-0 true")),
             *(Level.WRONG, "reach", "node-0", "did not answer"),

@@ -17,34 +17,40 @@ import pytest
 
 from pgha.commands.base import Command, Secret
 from pgha.commands.docker_answers import EngineInfo, NetworkInfo
-from pgha.errors import CommandFailed, PghaError, Refused, Unreachable
+from pgha.errors import PghaError, Refused, Unreachable
 from pgha.execute import Listener, execute
 from pgha.keys import Birth, make_birth
 from pgha.node.paths import INITIALISING
-from pgha.node.report import Assignment, Postgres, Role
+from pgha.node.report import Agent, Assignment, Postgres, Role
 from pgha.node.survey import FORCED
 from pgha.operations.init import FIRST_TERM, init
-from pgha.plan import Plan, Run, Step
+from pgha.plan import Plan, Relay, Run, Step
 from pgha.site import HostFacts, Site, VolumeFacts
 from pgha.state import ClusterState, ContainerStatus, NodeState
 from pgha.topology import Kind, Topology
 from pgha.verdict import Verdict, judge
-from tests.unit.builders import provision, three_and_a_witness, two_and_a_witness, two_nodes
+from tests.unit.builders import (
+    provision,
+    three_and_a_witness,
+    three_hosts,
+    two_and_a_witness,
+    two_nodes,
+)
 from tests.unit.model import Broken, Cut, Model, ModelNode, VerbFailed
 from tests.unit.simulation import CUT, DONE, FAILED, REFUSED, follow_the_advice, settle
 from tests.unit.simulation import Command as Line
 from tests.unit.simulation import run as run_line
+from tests.unit.swarm_model import ADDRESSES, Swarm, require
 
 CLUSTERS = {
     "two nodes and a witness": two_and_a_witness(),
     "two nodes": two_nodes(),
+    "three hosts": three_hosts(),
     "three data nodes and a witness": three_and_a_witness(),
 }
 FRESH = "a fresh cluster"  # why `initdb` says that a node is fenced
 PLENTY = 1 << 40
-ENGINE = EngineInfo(
-    "h", "28.0", "Debian", "x86_64", 2, 4 << 30, "overlay2", "/d", "inactive", False
-)
+ENGINE = EngineInfo("h", "28.0", "Debian", "x86_64", 2, 4 << 30, "overlay2", "/d")
 
 
 class Hosts(Model):
@@ -60,6 +66,7 @@ class Hosts(Model):
         self.provision = provision(topology)
         self.births = count(1)
         self.networks: dict[str, dict[str, str]] = {host: {} for host in topology.hosts}
+        self.swarm = Swarm()
         paths = [path for n in topology.nodes for path in n.volumes.all()]
         self.volumes: dict[str, dict[str, str]] = {path: {} for path in paths}
         self.aside: dict[str, set[tuple[str, str]]] = {path: set() for path in paths}
@@ -94,12 +101,22 @@ class Hosts(Model):
         forced = {n.volumes.etc_pgpool for n in nodes if n.name in self.marked & self.forced}
         return HostFacts(
             host,
-            engine=ENGINE,
+            engine=replace(ENGINE, name=host, swarm=self.swarm.info(host)),
+            addresses=(f"eth0 {ADDRESSES[host]}/24",) if host in ADDRESSES else (),
+            swarm_nodes=self.swarm.listed(host),
             image=True,
             containers=tuple((n.container, self.topology.cluster) for n in there),
-            networks=tuple(
-                NetworkInfo("1", name, "bridge", (subnet,), {}, ())
-                for name, subnet in (("bridge", "172.17.0.0/16"), *self.networks[host].items())
+            networks=(
+                NetworkInfo("1", "bridge", "bridge", ("172.17.0.0/16",), {}, ()),
+                *(
+                    NetworkInfo("1", name, "bridge", (subnet,), {}, ())
+                    for name, subnet in self.networks[host].items()
+                ),
+                *(
+                    NetworkInfo("1", name, "overlay", (subnet,), {}, (), attachable=True)
+                    for name, subnet in self.swarm.networks.items()
+                    if host in self.swarm.managers
+                ),
             ),
             volumes=tuple(
                 VolumeFacts(
@@ -120,6 +137,9 @@ class Hosts(Model):
         state = super().state_of(node, rest=rest)
         known = self.volumes[self.topology.node(node.name).volumes.etc_pgpool]
         told = known and state.container is not ContainerStatus.PAUSED
+        if told and self.topology.swarm and state.report is not None and node.up:
+            up = tuple(n.name for n in self.nodes.values() if n.up and n is not node)
+            state = replace(state, report=replace(state.report, agent=Agent(True, hears=up)))
         return state if told else replace(state, report=None, at_rest=False)
 
     # --- what `init` does ------------------------------------------------------------------------
@@ -133,6 +153,14 @@ class Hosts(Model):
             for command in step.action.commands:
                 self._on_host(node, command)
                 self._gate(node)
+            return None
+        if isinstance(step.action, Relay):
+            source = self.topology.node(step.action.source).host
+            said = self.swarm.run(source, step.action.ask)
+            self._gate(node)
+            host = self.topology.node(step.node).host
+            self.swarm.run(host, replace(step.action.command, stdin=Secret(said)))
+            self._gate(node)
             return None
         if not node.up or not node.reachable:
             raise Unreachable(f"{node.name} does not answer.")
@@ -150,9 +178,16 @@ class Hosts(Model):
 
     def _on_host(self, node: ModelNode, command: Command) -> None:
         words = command.words[1:]
-        networks = self.networks[self.topology.node(node.name).host]
+        host = self.topology.node(node.name).host
+        networks = self.networks[host]
+        if host in self.swarm.members:
+            networks = networks | self.swarm.networks
         exists = node.container is not ContainerStatus.MISSING
         match words[:2]:
+            case ("swarm", _) | (_, 'exec "$@" > /dev/null'):
+                self.swarm.run(host, command)
+            case ("network", "create") if "overlay" in words:
+                self.swarm.run(host, command)
             case ("network", "create"):
                 require(words[-1] not in networks, words)
                 networks[words[-1]] = words[words.index("--subnet") + 1]
@@ -262,12 +297,6 @@ class Hosts(Model):
         return {path: set(v.items()) | self.aside[path] for path, v in self.volumes.items()}
 
 
-def require(holds: bool, words: tuple[str, ...]) -> None:
-    """What Docker refuses to do."""
-    if not holds:
-        raise CommandFailed(f"docker {' '.join(words[:2])} failed", status=1)
-
-
 @dataclass(frozen=True)
 class Result:
     ending: str
@@ -325,6 +354,8 @@ def is_whole(hosts: Hosts) -> str:
     settings = hosts.provision.settings
     known = {settings.postgres_user, settings.replication_user}
     strange = [name for name, roles in hosts.roles.items() if roles != known]
+    if topology.swarm and (fault := hosts.swarm.fault(topology.hosts)):
+        return fault
     if lost or away or strange or hosts.marked:
         return f"lost={lost} doors={away} roles={strange} marked={hosts.marked}"
     return "" if judge(state)[0] is Verdict.HEALTHY else f"{judge(state)}"
@@ -359,6 +390,7 @@ def test_from_nothing_to_a_whole_cluster(name: str) -> None:
     hosts = complete(CLUSTERS[name])
     assert is_whole(hosts) == ""
     assert not any(hosts.aside.values())
+    assert hosts.swarm.exposed == set()
 
 
 @pytest.mark.parametrize(
@@ -367,6 +399,7 @@ def test_from_nothing_to_a_whole_cluster(name: str) -> None:
         ("two nodes and a witness", "operator"),
         ("two nodes and a witness", "verb"),
         ("two nodes", "operator"),
+        ("three hosts", "operator"),
         ("three data nodes and a witness", "operator"),
     ],
 )
@@ -596,6 +629,7 @@ def test_an_even_number_of_voters_is_remarked_upon() -> None:
     assert notes == {
         "two nodes and a witness": (),
         "two nodes": (),
+        "three hosts": (),
         "three data nodes and a witness": (
             "4 nodes have a vote and 3 must agree: 1 of them may be lost, no more than of 3.",
         ),

@@ -1,0 +1,73 @@
+"""Runs what a step does on Docker hosts: tried again where the step says so, passed on unseen.
+
+A container on an overlay network cannot start while its host's Swarm is not heard. Docker says so
+by a text and the status 1 that everything has: what kept it is found out by asking for the Swarm.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from pgha.commands import docker
+from pgha.commands.base import Command, Secret
+from pgha.commands.docker_answers import parse_info
+from pgha.errors import CommandFailed, Failed, Unreachable
+from pgha.hosts import Host, judge
+from pgha.limits import AGAIN_PAUSE_S, READY_AGAIN_S, SWARM_S
+from pgha.operations.swarm import trouble
+from pgha.plan import Relay, Run
+from pgha.waiting import Deadline
+
+
+def run(host: Host, action: Run) -> None:
+    """Every command, in order. Raises what the first one that fails raises."""
+    for command in action.commands:
+        _run_again(host, command, action)
+
+
+def relay(source: Host, host: Host, action: Relay) -> None:
+    """Feed what `source` says to the other command. Nobody is shown it."""
+    source.observer(source.name, action.ask, None)
+    said = source.answer(action.ask, Deadline(action.command_s))
+    judge(source.name, action.ask, replace(said, stdout=""))
+    _run_again(host, replace(action.command, stdin=Secret(said.stdout.strip())), action)
+
+
+def _run_again(host: Host, command: Command, action: Run | Relay) -> None:
+    limit = Deadline(action.again_s)
+    # Where its Swarm is in order, a failure has another reason, which seldom goes away.
+    ready = Deadline(min(action.again_s, READY_AGAIN_S))
+    while True:
+        try:
+            host.run(command, timeout_s=action.command_s)
+            return
+        except CommandFailed as error:
+            if not action.again_s:
+                raise
+            why = swarm_trouble(host)
+            if why:
+                ready = Deadline(READY_AGAIN_S)
+            if limit.passed or ready.passed:
+                raise _explained(error, why) from error
+        time.sleep(AGAIN_PAUSE_S)
+
+
+def _explained(error: CommandFailed, why: str) -> Failed:
+    if not why:
+        return error
+    return Failed(why, next="inv status", details=(error.message, *error.details))
+
+
+def swarm_trouble(host: Host) -> str:
+    """What is wrong with the host's Swarm, in a sentence; "" where nothing is, or none is there."""
+    try:
+        told = host.run(docker.info(), timeout_s=SWARM_S, check=False)
+    except Unreachable:
+        return (
+            f"{host.name}'s Swarm does not answer: it may have lost the majority of its managers."
+        )
+    engine = parse_info(told.stdout) if told.status == 0 else None
+    if engine is None:
+        return f"No Docker engine answers on {host.name}."
+    return trouble(host.name, engine.swarm)
