@@ -160,6 +160,10 @@ def reached(model: Model, command: Command, plan: Plan) -> str:
         return f"{primary.name} is the primary"
     enough = len(state.answering) >= state.topology.majority
     enough = enough and command.name != "start" and not plan.notes and not _only_doors(plan)
+    if command.name == "recovery" and command.node:
+        # One node was asked for: where a commit waits for two, the other one may be away still.
+        following = [name for name in state.topology.names if state.streams(name)]
+        enough = enough and len(following) >= state.topology.acknowledgements
     if enough and model.nodes[primary.name] not in model.writers():
         return f"nothing can be written on {primary.name}"
     if enough and not model.nodes[primary.name].gate:

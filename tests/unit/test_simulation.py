@@ -11,7 +11,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pgha.errors import Refused
@@ -136,6 +136,13 @@ def everybody_is_back(model: Model) -> None:
         node.reachable = True
 
 
+# One follower of two that a commit waits for: of four voters, and of three it would be enough.
+@example(
+    "three data nodes and a witness",
+    0,
+    [(Command("failover"), "operator", 12)],
+    Command("recovery", "node-0", force=True),
+)
 @MANY
 @given(clusters, st.integers(0, 2**16), histories, st.sampled_from(EVERY_COMMAND))
 def test_a_command_reaches_its_goal_and_has_nothing_to_do_the_second_time(
