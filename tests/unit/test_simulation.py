@@ -136,7 +136,7 @@ def everybody_is_back(model: Model) -> None:
         node.reachable = True
 
 
-# One follower of two that a commit waits for: of four voters, and of three it would be enough.
+# Of four voters a commit waits for two: one follower that is back is not enough yet.
 @example(
     "three data nodes and a witness",
     0,
