@@ -27,7 +27,14 @@ SET_UP = ("python3 -m venv .venv && .venv/bin/pip install -e .", ". .venv/bin/ac
 INVOKES_OWN = ("--help", "--list", "--list-depth", "--dry", "-e", "-R")
 
 # Variables that the documents speak of and no environment file has.
-FOREIGN_VARIABLES = {"PGHA_ENV", "NO_COLOR", "PGHA_CHAOS_KEEP", "DOCKER_HOST", "DOCKER_CONTEXT"}
+FOREIGN_VARIABLES = {
+    "PGHA_ENV",
+    "NO_COLOR",
+    "PGHA_CHAOS_KEEP",
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "CONFIG_INET_ESP",
+}
 # Benchmarks that make a cluster of their own, since they break it.
 ON_THEIR_OWN = ("bench.faults",)
 
