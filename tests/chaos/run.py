@@ -25,9 +25,11 @@ from rich.table import Table
 from tests.chaos.checker import LOST, Violation, check, summary
 from tests.chaos.faults import Fault
 from tests.chaos.history import History, Outage, outages
-from tests.chaos.schedule import Round, rounds
+from tests.chaos.schedule import KINDS, Kind, Round, rounds
 from tests.chaos.watch import Watch
 from tests.chaos.world import GOES_ON_S, ChaosCluster, Roles
+from tests.lab.cluster import on_four_hosts
+from tests.lab.host_faults import HOST_KINDS
 
 DOORS = ("direct", "pool", "direct-long", "pool-long")
 OUTAGE_S = 0.2
@@ -66,10 +68,10 @@ class Run:
         since = time.monotonic() - self.begun
         self.console.print(f"{clock} {since:8.1f} s  {text}", highlight=False, markup=False)
 
-    def go(self, seed: int, minutes: float) -> Result:
+    def go(self, seed: int, minutes: float, kinds: Sequence[Kind] = KINDS) -> Result:
         """Rounds until the time is over, a rule is broken, or it does not come back."""
         roles = first = self.cluster.heals()
-        for each in rounds(seed):
+        for each in rounds(seed, kinds):
             if time.monotonic() - self.begun > minutes * 60:
                 break
             begun = time.monotonic()
@@ -203,28 +205,43 @@ def chaos(words: argparse.Namespace, console: Console) -> Result:
     directory = Path(words.directory).absolute() / f"seed-{words.seed}-{int(time.time())}"
     directory.mkdir(parents=True)
     console.print(f"seed {words.seed}, {words.minutes:g} minutes, records in {directory}")
-    cluster = ChaosCluster("run", directory)
-    run = f"seed-{words.seed}"
-    watch = Watch(cluster.client, run, directory / "history", cluster.engine)
-    result = Result()
-    try:
-        cluster.inv("init")
-        cluster.client.start()
-        with contextlib.closing(watch):
-            watch.start()
-            result = Run(cluster, watch, console).go(words.seed, words.minutes)
-        result.history = watch.history()
-        # A cluster that is stuck serves no rows: what was seen by clients is judged all the same.
-        rows = {} if result.stuck else watch.rows()
-        result.violations = tuple(v for v in check(result.history, rows) if rows or v.rule != LOST)
-        if not result.good:
-            why = result.stuck or summary(result.violations)
-            cluster.keep_evidence(watch.directory, why)
-            console.print(f"Logs of all nodes and the history: {watch.directory}")
-    finally:
-        if result.good or not words.keep:
-            cluster.tear_down()
-    show(console, f"seed {words.seed}, {words.minutes:g} minutes", result, run)
+    if words.hosts:
+        with on_four_hosts("run", directory) as on_hosts:
+            result = judged(on_hosts, HOST_KINDS, words, directory, console)
+    else:
+        cluster, result = ChaosCluster("run", directory), Result()
+        try:
+            cluster.inv("init")
+            cluster.client.start()
+            result = judged(cluster, KINDS, words, directory, console)
+        finally:
+            if result.good or not words.keep:
+                cluster.tear_down()
+    title = f"seed {words.seed}, {words.minutes:g} minutes{', on hosts' if words.hosts else ''}"
+    show(console, title, result, f"seed-{words.seed}")
+    return result
+
+
+def judged(
+    cluster: ChaosCluster,
+    kinds: Sequence[Kind],
+    words: argparse.Namespace,
+    directory: Path,
+    console: Console,
+) -> Result:
+    """Run on a healthy cluster, and judge what clients were told; what is wrong leaves evidence."""
+    watch = Watch(cluster.client, f"seed-{words.seed}", directory / "history", cluster.engine)
+    with contextlib.closing(watch):
+        watch.start()
+        result = Run(cluster, watch, console).go(words.seed, words.minutes, kinds)
+    result.history = watch.history()
+    # A cluster that is stuck serves no rows: what was seen by clients is judged all the same.
+    rows = {} if result.stuck else watch.rows()
+    result.violations = tuple(v for v in check(result.history, rows) if rows or v.rule != LOST)
+    if not result.good:
+        why = result.stuck or summary(result.violations)
+        cluster.keep_evidence(watch.directory, why)
+        console.print(f"Logs of all nodes and the history: {watch.directory}")
     return result
 
 
@@ -233,6 +250,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long (10)")
     parser.add_argument("--seed", type=int, help="the schedule's; without it a new one is printed")
     parser.add_argument("--directory", default="build/chaos", help="where records go (build/chaos)")
+    parser.add_argument("--hosts", action="store_true", help="on a lab's hosts, which break whole")
     parser.add_argument("--keep", action="store_true", help="leave a cluster that failed running")
     words = parser.parse_args()
     if words.seed is None:

@@ -8,7 +8,7 @@ only; some break a majority, and then nothing may be acknowledged, lost or forke
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -103,7 +103,7 @@ class Round:
         return self.faults[0] if len(self.faults) == 1 else None
 
 
-def rounds(seed: int) -> Iterator[Round]:
+def rounds(seed: int, kinds: Sequence[Kind] = KINDS) -> Iterator[Round]:
     """Without end; the same for the same seed."""
     chance = random.Random(seed)
     number = 0
@@ -114,12 +114,12 @@ def rounds(seed: int) -> Iterator[Round]:
             chance.randint(2, MOST_FAULTS) if majority else chance.choice((1, 1, 2, MOST_FAULTS))
         )
         roles = ROLES if majority else (chance.choice(("primary", "primary", *ROLES)),)
-        yield Round(number, majority, tuple(_planned(chance, roles) for _ in range(wanted)))
+        yield Round(number, majority, tuple(_planned(chance, roles, kinds) for _ in range(wanted)))
 
 
-def _planned(chance: random.Random, roles: tuple[str, ...]) -> Planned:
+def _planned(chance: random.Random, roles: tuple[str, ...], kinds: Sequence[Kind]) -> Planned:
     role = chance.choice(roles)
-    fit = [kind for kind in KINDS if role in kind.roles]
+    fit = [kind for kind in kinds if role in kind.roles]
     (kind,) = chance.choices(fit, [kind.weight for kind in fit])
     # Short ones are as likely as long ones: what is half done is where the faults are.
     lasts_s = SHORTEST_S * (LONGEST_S / SHORTEST_S) ** chance.random()

@@ -103,6 +103,11 @@ class LabCluster(OnLab):
 class LabChaosCluster(OnLab, ChaosCluster):
     """For scenarios of faults, with clients at work."""
 
+    def containers_run(self) -> None:
+        """And every host."""
+        self.lab.heal()
+        super().containers_run()
+
 
 @contextmanager
 def on_four_hosts(name: str, directory: Path) -> Iterator[LabChaosCluster]:
