@@ -1,5 +1,7 @@
 """What each fault costs a client that writes: `python -m bench.faults [--runs 5] [--only WORD]`.
 
+With `--hosts` whole hosts break: those of a lab of its own (docs/lab.md), its client on a fourth.
+
 DESIGN's table of faults (README, "What it guarantees"), as measured: a cluster of its own on this
 machine, a client that writes without pause through the alias, one fault a run, and the longest time
 between two acknowledged writes. Needs root, `nft` and `nsenter`, like the tests of chaos.
@@ -17,13 +19,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
 from tests.chaos import faults, net
 from tests.chaos.world import ChaosCluster, Roles
-from tests.client.client import docker
+from tests.lab import host_faults
+from tests.lab.cluster import LabChaosCluster, on_four_hosts
 
 Break = Callable[[ChaosCluster, Roles], AbstractContextManager[object]]
 
@@ -50,7 +54,8 @@ def _failover(cluster: ChaosCluster, roles: Roles) -> Iterator[None]:
 
 def _rejoin(cluster: ChaosCluster, roles: Roles) -> AbstractContextManager[object]:
     """The standby is there again while the client writes; it went before."""
-    return contextlib.nullcontext(docker("start", cluster.container(roles.standby)))
+    engine = cluster.engine(roles.standby)
+    return contextlib.nullcontext(engine("start", cluster.container(roles.standby)))
 
 
 FAULTS: Mapping[str, Break] = {
@@ -70,13 +75,31 @@ FAULTS: Mapping[str, Break] = {
 }
 
 
-def measure(cluster: ChaosCluster, fault: Break, *, absent: bool) -> Run:
+HOST_FAULTS: Mapping[str, Callable[[LabChaosCluster, Roles], AbstractContextManager[object]]] = {
+    "failover by an operator": _failover,
+    "the primary's host dies": lambda c, r: host_faults.kill(c.lab, r.primary),
+    "the primary's host loses its link": lambda c, r: host_faults.isolate(c.lab, r.primary),
+    "the primary's host cut off, silently": lambda c, r: host_faults.silence(c.lab, r.primary),
+    "the primary's host stalled": lambda c, r: host_faults.pause(c.lab, r.primary),
+    "primary's and standby's hosts cut apart": lambda c, r: host_faults.cut(
+        c.lab, r.primary, r.standby
+    ),
+    "the standby's host dies": lambda c, r: host_faults.kill(c.lab, r.standby),
+    "the witness's host dies": lambda c, r: host_faults.kill(c.lab, r.witness),
+}
+
+C = TypeVar("C", bound=ChaosCluster)
+
+
+def measure(
+    cluster: C, fault: Callable[[C, Roles], AbstractContextManager[object]], *, absent: bool
+) -> Run:
     """One run. absent: the standby is away before it begins. Raises AssertionError where the
     cluster does not come back by itself."""
     roles = cluster.heals()
     before = doors(cluster)
     if absent:
-        docker("stop", cluster.container(roles.standby))
+        cluster.engine(roles.standby)("stop", cluster.container(roles.standby))
     with cluster.client.writing() as writing:
         time.sleep(1.0)
         with fault(cluster, roles):
@@ -94,7 +117,7 @@ def doors(cluster: ChaosCluster) -> dict[str, str]:
     network = f"{cluster.name}-frontend"
     wanted = f'{{{{(index .NetworkSettings.Networks "{network}").IPAddress}}}}'
     return {
-        node: docker("inspect", "-f", wanted, cluster.container(node)).strip()
+        node: cluster.engine(node)("inspect", "-f", wanted, cluster.container(node)).strip()
         for node in cluster.names
     }
 
@@ -112,36 +135,57 @@ def row(name: str, runs: Sequence[Run]) -> tuple[str, ...]:
     )
 
 
+@contextlib.contextmanager
+def _here(place: Path) -> Iterator[ChaosCluster]:
+    cluster = ChaosCluster("bench-faults", place)
+    try:
+        cluster.inv("init")
+        cluster.client.start()
+        yield cluster
+    finally:
+        cluster.tear_down()
+
+
+def _all(
+    cluster: C,
+    chosen: Mapping[str, Callable[[C, Roles], AbstractContextManager[object]]],
+    words: argparse.Namespace,
+    table: Table,
+    console: Console,
+) -> int:
+    """Each fault as often as asked; how many runs did not end as they should."""
+    failed = 0
+    for name, fault in chosen.items():
+        runs = list[Run]()
+        for _ in range(words.runs if words.only in name else 0):
+            try:
+                runs.append(measure(cluster, fault, absent=fault is _rejoin))
+            except AssertionError as error:
+                failed += 1
+                console.print(f"{name}: {error}", markup=False)
+                cluster.put_right()
+        if runs:
+            table.add_row(*row(name, runs))
+            console.print(*row(name, runs), sep="  ")
+    return failed
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", default="", help="faults whose name contains this")
+    parser.add_argument("--hosts", action="store_true", help="whole hosts break, of a lab")
     words = parser.parse_args()
     console = Console()
     heads = ("fault", "gap: median, s", "min", "max", "another primary", "lost", "each run")
     table = Table(*heads, box=None)
-    failed = 0
     with tempfile.TemporaryDirectory() as place:
-        cluster = ChaosCluster("bench-faults", Path(place))
-        try:
-            cluster.inv("init")
-            cluster.client.start()
-            for name, fault in FAULTS.items():
-                if words.only not in name:
-                    continue
-                runs = []
-                for _ in range(words.runs):
-                    try:
-                        runs.append(measure(cluster, fault, absent=fault is _rejoin))
-                    except AssertionError as error:
-                        failed += 1
-                        console.print(f"{name}: {error}", markup=False)
-                        cluster.put_right()
-                if runs:
-                    table.add_row(*row(name, runs))
-                    console.print(*row(name, runs), sep="  ")
-        finally:
-            cluster.tear_down()
+        if words.hosts:
+            with on_four_hosts("bench", Path(place)) as on_hosts:
+                failed = _all(on_hosts, HOST_FAULTS, words, table, console)
+        else:
+            with _here(Path(place)) as cluster:
+                failed = _all(cluster, FAULTS, words, table, console)
     console.print(table)
     console.print("*: the client's own Pgpool-II was the one beside the primary.")
     return 1 if failed else 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -10,8 +13,10 @@ from lab import Lab
 from pgha.topology import Node
 from pgha.waiting import wait_until
 from tests.chaos.world import ChaosCluster
-from tests.client.client import Client, Engine
+from tests.client.client import Client
+from tests.client.engine import Engine, ship
 from tests.integration import networks
+from tests.integration.image import IMAGE, PREFIX
 from tests.integration.real_cluster import RealCluster
 
 # Beside the three hosts of the nodes.
@@ -97,3 +102,24 @@ class LabCluster(OnLab):
 
 class LabChaosCluster(OnLab, ChaosCluster):
     """For scenarios of faults, with clients at work."""
+
+
+@contextmanager
+def on_four_hosts(name: str, directory: Path) -> Iterator[LabChaosCluster]:
+    """A healthy cluster on a lab of its own: three hosts for the nodes, and one for their clients,
+    which outlives them. A node comes back with its host: it has a unit."""
+    lab = Lab(f"{PREFIX}-{name}")
+    try:
+        lab.up(4)
+        made = LabChaosCluster(lab, name, directory)
+        with ThreadPoolExecutor() as at_once:
+            list(at_once.map(lambda node: ship(IMAGE, made.engine(node)), made.names))
+        try:
+            made.inv("init")
+            made.inv("units")
+            made.start_client()
+            yield made
+        finally:
+            made.tear_down()
+    finally:
+        lab.down()

@@ -4,43 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lab import Lab
 from tests.chaos.faults import all_of
-from tests.client.engine import ship
-from tests.integration.image import IMAGE, PREFIX
 from tests.lab import host_faults
-from tests.lab.cluster import LabChaosCluster
+from tests.lab.cluster import LabChaosCluster, on_four_hosts
 from tests.lab.host_faults import OfHost
 
 
 @pytest.fixture(scope="module")
-def four_hosts() -> Iterator[Lab]:
-    """Three for the nodes, and one for their clients, which outlives them all."""
-    made = Lab(f"{PREFIX}-four")
-    try:
-        made.up(4)
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabChaosCluster]:
+    with on_four_hosts("hosts", tmp_path_factory.mktemp("hosts")) as made:
         yield made
-    finally:
-        made.down()
-
-
-@pytest.fixture(scope="module")
-def cluster(four_hosts: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabChaosCluster]:
-    """Its nodes come back with their hosts: each has a unit."""
-    made = LabChaosCluster(four_hosts, "hosts", tmp_path_factory.mktemp("hosts"))
-    with ThreadPoolExecutor() as at_once:
-        list(at_once.map(lambda name: ship(IMAGE, made.engine(name)), made.names))
-    try:
-        made.inv("init")
-        made.inv("units")
-        made.start_client()
-        yield made
-    finally:
-        made.tear_down()
 
 
 AWAY = (host_faults.kill, host_faults.isolate, host_faults.silence)
