@@ -12,6 +12,7 @@ from dataclasses import replace
 from pgha.commands import docker
 from pgha.commands.base import Command, Secret
 from pgha.commands.docker_answers import parse_info
+from pgha.commands.swarm_answers import SwarmInfo
 from pgha.errors import CommandFailed, Failed, Unreachable
 from pgha.hosts import Host, judge
 from pgha.limits import AGAIN_PAUSE_S, READY_AGAIN_S, SWARM_S
@@ -56,22 +57,32 @@ def _run_again(host: Host, command: Command, action: Run | Relay) -> None:
         except CommandFailed as error:
             if not action.again_s:
                 raise
-            why = swarm_trouble(host)
+            swarm = _swarm(host)
+            why = trouble(host.name, swarm) if isinstance(swarm, SwarmInfo) else swarm
             if why:
                 ready = Deadline(READY_AGAIN_S)
             if limit.passed or ready.passed:
-                raise _explained(error, why) from error
+                raise _explained(error, why, _of_worker(host.name, swarm)) from error
         time.sleep(AGAIN_PAUSE_S)
 
 
-def _explained(error: CommandFailed, why: str) -> Failed:
+def _explained(error: CommandFailed, why: str, hint: str) -> Failed:
     if not why:
+        error.details = (*error.details, *((hint,) if hint else ()))
         return error
     return Failed(why, next="inv status", details=(error.message, *error.details))
 
 
-def swarm_trouble(host: Host) -> str:
-    """What is wrong with the host's Swarm, in a sentence; "" where nothing is, or none is there."""
+def _of_worker(name: str, swarm: SwarmInfo | str) -> str:
+    """A worker does not know whether its managers are well."""
+    if isinstance(swarm, str) or swarm.state != "active" or swarm.manager:
+        return ""
+    managers = " or ".join(sorted(swarm.remotes.values()))
+    return f"{name} is a worker: its Swarm starts nothing unless its managers answer ({managers})."
+
+
+def _swarm(host: Host) -> SwarmInfo | str:
+    """What the host's engine says of its Swarm, or in a sentence why it says nothing."""
     try:
         told = host.run(docker.info(), timeout_s=SWARM_S, check=False)
     except Unreachable:
@@ -81,4 +92,4 @@ def swarm_trouble(host: Host) -> str:
     engine = parse_info(told.stdout) if told.status == 0 else None
     if engine is None:
         return f"No Docker engine answers on {host.name}."
-    return trouble(host.name, engine.swarm)
+    return engine.swarm

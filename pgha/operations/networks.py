@@ -44,12 +44,24 @@ def network_notes(site: Site, provision: Provision) -> tuple[str, ...]:
     if not provision.topology.swarm:
         return ()
     plan = swarm_plan(site, provision)
-    if plan.pool or not plan.joining:
+    if plan.pool:
         return ()
-    return (
-        f"The Swarm of {plan.head} gets new join tokens: {_names(plan.joining)} "
-        f"{'joins' if len(plan.joining) == 1 else 'join'} by the present ones.",
-    )
+    notes = list[str]()
+    if plan.joining:
+        join = "joins" if len(plan.joining) == 1 else "join"
+        notes.append(
+            f"The Swarm of {plan.head} gets new join tokens: {_names(plan.joining)} {join} by the "
+            "present ones."
+        )
+    engine = next(h for h in site.hosts if h.name == plan.head).engine
+    managers = engine.swarm.managers if engine else 0
+    managers += sum(j.manager for j in plan.joining)
+    if 0 < managers < min(3, len(site.hosts)):
+        notes.append(
+            f"The Swarm of {plan.head} has {managers} manager{'s' * (managers > 1)}: while one is "
+            "away, no node can be started. docker node promote makes others managers too."
+        )
+    return tuple(notes)
 
 
 # --- steps ---------------------------------------------------------------------------------------

@@ -102,6 +102,18 @@ def test_where_the_swarm_is_in_order_the_commands_own_error_is_told() -> None:
     assert host.count(START) > 1
 
 
+def test_a_worker_whose_container_does_not_start_is_told_who_must_answer() -> None:
+    remotes = [{"NodeID": "a", "Addr": "10.0.9.3:2377"}]
+    host = Played(
+        lambda command: (1, "") if command == START else (0, info(RemoteManagers=remotes))
+    )
+    with pytest.raises(CommandFailed) as seen:
+        hosting.run(host, Run((START,), again_s=0.6))
+    assert seen.value.details[-1] == (
+        "node-0 is a worker: its Swarm starts nothing unless its managers answer (10.0.9.3:2377)."
+    )
+
+
 def test_a_token_goes_from_one_host_to_the_other_and_is_shown_nowhere() -> None:
     token = "SWMTKN-1-secret"
     source, joiner = Played(lambda command: (0, f"{token}\n")), Played(lambda command: (0, ""))

@@ -138,6 +138,15 @@ def test_hosts_outside_join_the_swarm_that_others_are_in() -> None:
     )
 
 
+def test_a_swarm_with_too_few_managers_is_remarked_upon() -> None:
+    first = member("node-0", of=("node-0",))
+    others = [member(n, manager=False, of=("node-0",)) for n in ("node-1", "node-2")]
+    assert network_notes(site(first, *others), provision()) == (
+        "The Swarm of node-0 has 1 manager: while one is away, no node can be started. docker node "
+        "promote makes others managers too.",
+    )
+
+
 def test_a_manager_that_listens_elsewhere_is_joined_there() -> None:
     facts = member("node-0", of=("node-0",))
     assert facts.engine is not None
