@@ -35,11 +35,20 @@ def start(state: ClusterState, provision: Provision) -> Plan:
     """Plan the start of everything that does not run, the last primary first.
 
     Which node was the last primary is read from the nodes, stopped ones at rest: their assignments
-    and pg_control. Raises Refused where that is ambiguous.
+    and pg_control. Where that is ambiguous, containers that are missing are made and not started:
+    whoever has to decide (`failover`) needs them. Raises Refused where there is none to make.
     """
-    primary = _to_serve(state)
-    topology, others = state.topology, [n for n in state.nodes if n.name != primary.name]
+    topology = state.topology
     missing = [n for n in state.nodes if n.container is ContainerStatus.MISSING]
+    made = tuple(create_container(provision, topology.node(n.name)) for n in missing)
+    try:
+        primary = _to_serve(state)
+    except Refused as error:
+        if not any(n.report is not None for n in missing):
+            raise
+        title = "Make the containers that are missing, and start none"
+        return Plan(title, stages(made), notes=(f"{error.message} Next: {error.next}",))
+    others = [n for n in state.nodes if n.name != primary.name]
     stopped = [n for n in state.nodes if n.container in NOT_RUNNING]
     away = [n for n in others if not n.answers and n.container not in NOT_RUNNING]
     idle = [n for n in others if not state.streams(n.name) and n not in away]
@@ -48,7 +57,7 @@ def start(state: ClusterState, provision: Provision) -> Plan:
     plan = Plan(
         f"Start the cluster with {primary.name} as the primary",
         stages(
-            tuple(create_container(provision, topology.node(n.name)) for n in missing),
+            made,
             tuple(start_container(topology, n.name) for n in stopped),
             *_services(state, primary, joining),
         ),

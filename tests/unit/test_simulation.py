@@ -180,6 +180,14 @@ def test_a_command_whose_operator_dies_anywhere_is_finished_by_the_same_command(
     st.sampled_from(MODES),
     st.integers(0, 60),
 )
+@example(
+    "two nodes and a witness",
+    0,
+    [("remove", "node-0"), (Command("failover"), "operator", 0), ("remove", "node-1")],
+    Command("start"),
+    "operator",
+    0,
+)
 def test_what_errors_and_status_advise_leads_to_health(
     name: str, seed: int, history: list[Event], command: Command, mode: str, at: int
 ) -> None:
