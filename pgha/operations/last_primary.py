@@ -8,6 +8,10 @@ from pgha.state import ClusterState, NodeState
 from pgha.topology import Kind
 
 
+class FailoverDecides(Refused):
+    """Nobody surely was the last primary: only a promotion tells who leads."""
+
+
 def last_primary(state: ClusterState) -> NodeState:
     """The node that was the primary of the highest term. Raises Refused where none surely was.
 
@@ -26,7 +30,7 @@ def last_primary(state: ClusterState) -> NodeState:
             if fenced
             else ""
         )
-        raise Refused(
+        raise FailoverDecides(
             f"No node was the primary when it stopped{why}. A standby must be promoted.",
             next="inv failover",
         )
@@ -34,7 +38,7 @@ def last_primary(state: ClusterState) -> NodeState:
     last = [n for n in claims if n.timeline == newest]
     later = [n for n in state.readable if (n.term or 0) > newest]
     if later:
-        raise Refused(
+        raise FailoverDecides(
             f"{last[0].name} was the primary of term {newest}, but {later[0].name} knows of term "
             f"{later[0].term}: a failover was begun.",
             next="inv failover",

@@ -6,7 +6,7 @@ from pgha.commands import docker
 from pgha.errors import Refused
 from pgha.limits import HALT_S, PROMOTE_S
 from pgha.node.report import Role
-from pgha.operations.last_primary import last_primary
+from pgha.operations.last_primary import FailoverDecides, last_primary
 from pgha.operations.provision import Provision, create_container
 from pgha.operations.settle import (
     follow,
@@ -28,6 +28,7 @@ from pgha.state import (
     services_stopped,
 )
 
+MAKE_ONLY = "Make the containers that are missing, and start none"
 NOT_RUNNING = (ContainerStatus.STOPPED, ContainerStatus.MISSING)
 
 
@@ -35,19 +36,18 @@ def start(state: ClusterState, provision: Provision) -> Plan:
     """Plan the start of everything that does not run, the last primary first.
 
     Which node was the last primary is read from the nodes, stopped ones at rest: their assignments
-    and pg_control. Where that is ambiguous, containers that are missing are made and not started:
-    whoever has to decide (`failover`) needs them. Raises Refused where there is none to make.
+    and pg_control. Where a failover has to decide it, containers that are missing are made and not
+    started: it needs them. Raises Refused where there is none to make, or it is ambiguous.
     """
     topology = state.topology
     missing = [n for n in state.nodes if n.container is ContainerStatus.MISSING]
     made = tuple(create_container(provision, topology.node(n.name)) for n in missing)
     try:
         primary = _to_serve(state)
-    except Refused as error:
-        if not any(n.report is not None for n in missing):
+    except FailoverDecides as error:
+        if not missing:
             raise
-        title = "Make the containers that are missing, and start none"
-        return Plan(title, stages(made), notes=(f"{error.message} Next: {error.next}",))
+        return Plan(MAKE_ONLY, stages(made), notes=(f"{error.message} Next: {error.next}",))
     others = [n for n in state.nodes if n.name != primary.name]
     stopped = [n for n in state.nodes if n.container in NOT_RUNNING]
     away = [n for n in others if not n.answers and n.container not in NOT_RUNNING]

@@ -10,7 +10,7 @@ from pgha.errors import PghaError, Refused, Usage
 from pgha.execute import Listener, StepDone, execute
 from pgha.operations.failover import failback, failover
 from pgha.operations.recovery import recovery
-from pgha.operations.startstop import start, stop
+from pgha.operations.startstop import MAKE_ONLY, start, stop
 from pgha.plan import Plan, Verb
 from pgha.state import ClusterState, ContainerStatus
 from pgha.verdict import Verdict, judge
@@ -152,6 +152,9 @@ def reached(model: Model, command: Command, plan: Plan) -> str:
     if command.name == "stop":
         left = [n.name for n in state.nodes if n.container is ContainerStatus.RUNNING]
         return f"{left} still run" if left else ""
+    if plan.title == MAKE_ONLY:
+        missing = [n.name for n in state.nodes if n.container is ContainerStatus.MISSING]
+        return f"{missing} have no container" if missing else ""
     primary = state.primary
     if primary is None:
         return "there is no primary"
