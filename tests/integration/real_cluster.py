@@ -162,16 +162,7 @@ class RealCluster:
         _without(status, "lsn", "flush_lsn", "lag_bytes", "sync_state")
         return {
             "containers": self._containers(),
-            "networks": sorted(
-                docker(
-                    "network",
-                    "ls",
-                    "--format",
-                    "{{.ID}} {{.Name}}",
-                    "--filter",
-                    f"name={self.name}",
-                ).splitlines()
-            ),
+            "networks": self._networks(),
             "files": sorted(self._files()),
             "roles": self._roles(status["primary"]),
             "status": status,
@@ -192,12 +183,22 @@ class RealCluster:
         wait_until(the_same, timeout_s=BECOMES_S, what=f"{self.name} stays as it is")
         return seen
 
+    def engines(self) -> tuple[Engine, ...]:
+        """Every engine that has a node of it."""
+        return (docker,)
+
+    def _networks(self) -> list[str]:
+        words = ("network", "ls", "--format", "{{.ID}} {{.Name}}", "--filter", f"name={self.name}")
+        return sorted(line for engine in self.engines() for line in engine(*words).splitlines())
+
     def _containers(self) -> list[str]:
-        names = docker("ps", "-aq", "--filter", f"label=io.pgha.cluster={self.name}").split()
-        if not names:
-            return []
         wanted = "{{.Name}} {{.Id}} {{.State.Status}} {{.State.StartedAt}}"
-        return sorted(docker("inspect", "--format", wanted, *names).splitlines())
+        found = list[str]()
+        for engine in self.engines():
+            names = engine("ps", "-aq", "--filter", f"label=io.pgha.cluster={self.name}").split()
+            if names:
+                found += engine("inspect", "--format", wanted, *names).splitlines()
+        return sorted(found)
 
     def _files(self) -> Iterator[str]:
         """Every file but PostgreSQL's own; with their content those that say who is what."""

@@ -37,6 +37,17 @@ _OF_THE_LAB = (
 )
 
 
+# Every file but PostgreSQL's own; with their content those that say who is what.
+_FILES = r"""
+find "$1" \( -name pgdata -o -name archive \) -prune -o -print | while read -r file; do
+    case ${file##*/} in
+        state.json | pool_passwd | node.json) echo "$file: $(cat "$file")" ;;
+        *) echo "$file" ;;
+    esac
+done
+"""
+
+
 class OnLab(RealCluster):
     """What is other than on this machine."""
 
@@ -51,6 +62,14 @@ class OnLab(RealCluster):
 
     def engine(self, node: str) -> Engine:
         return engine_of(self.lab, node)
+
+    def engines(self) -> tuple[Engine, ...]:
+        return tuple(engine_of(self.lab, host) for host in self.topology_hosts)
+
+    def _files(self) -> Iterator[str]:
+        for host in self.topology_hosts:
+            answer = self.lab.on(host, "sh", "-c", _FILES, "files", self.settings.volume_root)
+            yield from (f"{host} {line}" for line in answer.stdout.splitlines())
 
     def text_of(self, node: str, path: str) -> str | None:
         answer = self.lab.on(node, "cat", path, check=False)
@@ -110,18 +129,21 @@ class LabChaosCluster(OnLab, ChaosCluster):
 
 
 @contextmanager
-def on_four_hosts(name: str, directory: Path) -> Iterator[LabChaosCluster]:
+def on_four_hosts(
+    name: str, directory: Path, *, units: bool = True, **settings: str
+) -> Iterator[LabChaosCluster]:
     """A healthy cluster on a lab of its own: three hosts for the nodes, and one for their clients,
-    which outlives them. A node comes back with its host: it has a unit."""
+    which outlives them. units: a node comes back with its host, and when its container dies."""
     lab = Lab(f"{PREFIX}-{name}")
     try:
         lab.up(4)
-        made = LabChaosCluster(lab, name, directory)
+        made = LabChaosCluster(lab, name, directory, **settings)
         with ThreadPoolExecutor() as at_once:
             list(at_once.map(lambda node: ship(IMAGE, made.engine(node)), made.names))
         try:
             made.inv("init")
-            made.inv("units")
+            if units:
+                made.inv("units")
             made.start_client()
             yield made
         finally:
