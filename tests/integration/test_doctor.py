@@ -50,6 +50,16 @@ def test_other_settings_than_at_init_are_told_file_by_file(cluster: RealCluster)
     assert all("node.json" in f["message"] and "postgresql.conf" in f["message"] for f in found)
 
 
+def test_a_node_that_is_away_is_told_and_not_waited_for(cluster: RealCluster) -> None:
+    docker("pause", cluster.container("node-1"))
+    try:
+        found = findings(cluster, code=0)
+    finally:
+        docker("unpause", cluster.container("node-1"))
+    assert [(f["check"], f["level"]) for f in found] == [("cluster", "warning")]
+    cluster.becomes("healthy")
+
+
 def test_a_changed_file_and_a_lost_key_are_found(cluster: RealCluster) -> None:
     ours = "/etc/pgpool2/pgha"
     docker("exec", cluster.container("node-1"), "sh", "-c", f"echo >> {ours}/pg_hba.conf")
@@ -59,12 +69,3 @@ def test_a_changed_file_and_a_lost_key_are_found(cluster: RealCluster) -> None:
     assert changed["message"].endswith(f": {ours}/pg_hba.conf.")
     assert (lost["where"], lost["level"]) == ("node-2", "wrong")
     assert f"{ours}/agent.key" in lost["message"]
-
-
-def test_a_node_that_is_away_is_told_and_not_waited_for(cluster: RealCluster) -> None:
-    docker("pause", cluster.container("node-1"))
-    try:
-        found = findings(cluster, code=3)
-    finally:
-        docker("unpause", cluster.container("node-1"))
-    assert ("cluster", "warning") in [(f["check"], f["level"]) for f in found]
