@@ -129,24 +129,41 @@ class LabChaosCluster(OnLab, ChaosCluster):
 
 
 @contextmanager
-def on_four_hosts(
-    name: str, directory: Path, *, units: bool = True, **settings: str
-) -> Iterator[LabChaosCluster]:
-    """A healthy cluster on a lab of its own: three hosts for the nodes, and one for their clients,
-    which outlives them. units: a node comes back with its host, and when its container dies."""
+def four_hosts(name: str) -> Iterator[Lab]:
+    """A lab of its own, with the image on the first three hosts: the fourth is for clients."""
     lab = Lab(f"{PREFIX}-{name}")
     try:
         lab.up(4)
-        made = LabChaosCluster(lab, name, directory, **settings)
+        hosts = [f"node-{number}" for number in range(3)]
         with ThreadPoolExecutor() as at_once:
-            list(at_once.map(lambda node: ship(IMAGE, made.engine(node)), made.names))
-        try:
-            made.inv("init")
-            if units:
-                made.inv("units")
-            made.start_client()
-            yield made
-        finally:
-            made.tear_down()
+            list(at_once.map(lambda host: ship(IMAGE, engine_of(lab, host)), hosts))
+        yield lab
     finally:
         lab.down()
+
+
+@contextmanager
+def cluster_on(
+    lab: Lab, name: str, directory: Path, *, units: bool = True, **settings: str
+) -> Iterator[LabChaosCluster]:
+    """A healthy cluster, and its clients on a host that outlives it. units: a node comes back with
+    its host, and when its container dies."""
+    made = LabChaosCluster(lab, name, directory, **settings)
+    try:
+        made.inv("init")
+        if units:
+            made.inv("units")
+        made.start_client()
+        yield made
+    finally:
+        lab.heal()
+        if units:
+            made.inv("units", "--remove", check=None)
+        made.tear_down()
+
+
+@contextmanager
+def on_four_hosts(name: str, directory: Path) -> Iterator[LabChaosCluster]:
+    """A cluster on a lab of its own."""
+    with four_hosts(name) as lab, cluster_on(lab, name, directory) as made:
+        yield made

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab import Lab
 from tests.integration.real_cluster import BY_HAND, RealCluster
 from tests.integration.test_operations import (  # noqa: F401
     test_a_new_cluster_is_healthy_and_clients_write_and_read_through_db,
@@ -23,11 +24,11 @@ from tests.integration.test_twice import (  # noqa: F401
     test_start,
     test_stop,
 )
-from tests.lab.cluster import on_four_hosts
+from tests.lab.cluster import cluster_on
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
+def cluster(four: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
     place = tmp_path_factory.mktemp("modes")
-    with on_four_hosts("modes", place, units=False, **BY_HAND) as made:
+    with cluster_on(four, "modes", place, units=False, **BY_HAND) as made:
         yield made
