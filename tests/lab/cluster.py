@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from dotenv import dotenv_values
 
@@ -142,13 +143,13 @@ def four_hosts(name: str) -> Iterator[Lab]:
         lab.down()
 
 
+C = TypeVar("C", bound=OnLab)
+
+
 @contextmanager
-def cluster_on(
-    lab: Lab, name: str, directory: Path, *, units: bool = True, **settings: str
-) -> Iterator[LabChaosCluster]:
+def running(made: C, *, units: bool = True) -> Iterator[C]:
     """A healthy cluster, and its clients on a host that outlives it. units: a node comes back with
     its host, and when its container dies."""
-    made = LabChaosCluster(lab, name, directory, **settings)
     try:
         made.inv("init")
         if units:
@@ -156,7 +157,7 @@ def cluster_on(
         made.start_client()
         yield made
     finally:
-        lab.heal()
+        made.lab.heal()
         if units:
             made.inv("units", "--remove", check=None)
         made.tear_down()
@@ -165,5 +166,5 @@ def cluster_on(
 @contextmanager
 def on_four_hosts(name: str, directory: Path) -> Iterator[LabChaosCluster]:
     """A cluster on a lab of its own."""
-    with four_hosts(name) as lab, cluster_on(lab, name, directory) as made:
+    with four_hosts(name) as lab, running(LabChaosCluster(lab, name, directory)) as made:
         yield made

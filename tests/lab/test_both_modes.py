@@ -24,11 +24,11 @@ from tests.integration.test_twice import (  # noqa: F401
     test_start,
     test_stop,
 )
-from tests.lab.cluster import cluster_on
+from tests.lab.cluster import LabCluster, running
 
 
 @pytest.fixture(scope="module")
 def cluster(four: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
     place = tmp_path_factory.mktemp("modes")
-    with cluster_on(four, "modes", place, units=False, **BY_HAND) as made:
+    with running(LabCluster(four, "modes", place, **BY_HAND), units=False) as made:
         yield made

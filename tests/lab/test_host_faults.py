@@ -10,13 +10,13 @@ import pytest
 from lab import Lab
 from tests.chaos.faults import all_of
 from tests.lab import host_faults
-from tests.lab.cluster import LabChaosCluster, cluster_on
+from tests.lab.cluster import LabChaosCluster, running
 from tests.lab.host_faults import OfHost
 
 
 @pytest.fixture(scope="module")
 def cluster(four: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LabChaosCluster]:
-    with cluster_on(four, "hosts", tmp_path_factory.mktemp("hosts")) as made:
+    with running(LabChaosCluster(four, "hosts", tmp_path_factory.mktemp("hosts"))) as made:
         yield made
 
 
