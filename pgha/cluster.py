@@ -178,10 +178,21 @@ class Cluster:
 
     def start(self, *, dry_run: bool = False) -> Outcome:
         """Start what does not run, the last primary first."""
-        from pgha.operations.startstop import start
+        from pgha.operations.networks import lost_networks
+        from pgha.operations.startstop import NOT_RUNNING, start
+        from pgha.survey import survey_networks
 
-        provision = self._provision()
-        return self._change("start", lambda s: start(s, provision), rest=True, dry_run=dry_run)
+        self._open()
+        assert self._reach is not None
+        reach, provision = self._reach, self._provision()
+
+        def operation(state: ClusterState) -> Plan:
+            if not any(node.container in NOT_RUNNING for node in state.nodes):
+                return start(state, provision)
+            lost = lost_networks(survey_networks(reach, provision), provision)
+            return start(state, provision, lost)
+
+        return self._change("start", operation, rest=True, dry_run=dry_run)
 
     def stop(self, *, dry_run: bool = False) -> Outcome:
         """Stop everything in the safe order."""

@@ -42,6 +42,29 @@ def survey(reach: Reach, provision: Provision) -> Site:
     return look_at_ports(reach, provision, site)
 
 
+def survey_networks(reach: Reach, provision: Provision) -> Site:
+    """Every host's engine and networks alone, as `survey` sees them."""
+    topology = provision.topology
+    first = {n.host: n for n in reversed(topology.nodes)}
+
+    def look(node: Node) -> HostFacts:
+        host = reach.host(node.name)
+        engine = parse_info(host.run(docker.info(), timeout_s=DOCKER_S).stdout)
+        if engine is None or (topology.swarm and trouble(node.host, engine.swarm)):
+            return HostFacts(node.host, error="its engine cannot tell of networks.")
+        listed = _swarm_nodes(host) if engine.swarm.manager else ()
+        return HostFacts(node.host, engine=engine, networks=_networks(host), swarm_nodes=listed)
+
+    jobs = {h: (lambda h=h: look(first[h])) for h in topology.hosts}
+    answers = at_once(jobs, timeout_s=DOCKER_S)
+    return Site(
+        tuple(
+            HostFacts(name, error=answer.message) if isinstance(answer, PghaError) else answer
+            for name, answer in answers.items()
+        )
+    )
+
+
 def _host(reach: Reach, provision: Provision, node: Node) -> HostFacts:
     host = reach.host(node.name)
     told = host.run(docker.info(), timeout_s=DOCKER_S, check=False)

@@ -39,6 +39,20 @@ def network_stages(site: Site, provision: Provision) -> tuple[Stage, ...]:
     )
 
 
+def lost_networks(site: Site, provision: Provision) -> tuple[Stage, ...]:
+    """The steps that make again what somebody has taken away (`docker network prune`) while the
+    cluster was down. Nothing where a host is not seen, or the Swarm itself is another one: Docker
+    says then why a container does not start."""
+    if any(host.error for host in site.hosts):
+        return ()
+    if not provision.topology.swarm:
+        return stages(tuple(_bridges(site, provision)))
+    if network_obstacles(site, provision):
+        return ()
+    plan = swarm_plan(site, provision)
+    return () if plan.pool or plan.joining else stages(_overlays(site, provision, plan))
+
+
 def network_notes(site: Site, provision: Provision) -> tuple[str, ...]:
     """What people should know of the Swarm that their hosts will be in."""
     if not provision.topology.swarm:

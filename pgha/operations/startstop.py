@@ -32,8 +32,10 @@ MAKE_ONLY = "Make the containers that are missing, and start none"
 NOT_RUNNING = (ContainerStatus.STOPPED, ContainerStatus.MISSING)
 
 
-def start(state: ClusterState, provision: Provision) -> Plan:
+def start(state: ClusterState, provision: Provision, networks: tuple[Stage, ...] = ()) -> Plan:
     """Plan the start of everything that does not run, the last primary first.
+
+    networks: the steps that make networks which are gone; containers need them.
 
     Which node was the last primary is read from the nodes, stopped ones at rest: their assignments
     and pg_control. Where a failover has to decide it, containers that are missing are made and not
@@ -57,6 +59,7 @@ def start(state: ClusterState, provision: Provision) -> Plan:
     plan = Plan(
         f"Start the cluster with {primary.name} as the primary",
         stages(
+            *networks,
             made,
             tuple(start_container(topology, n.name) for n in stopped),
             *_services(state, primary, joining),

@@ -255,10 +255,13 @@ class RealCluster:
         """Nothing of it is left: containers, networks, directories."""
         self.client.remove()
         self.remove_containers(docker)
-        for network in ("backend", "frontend"):
-            docker("network", "rm", f"{self.name}-{network}", check=False)
+        self.remove_networks()
         shutil.rmtree(self.directory / "volumes", ignore_errors=True)
         networks.give_back(self._network)
+
+    def remove_networks(self) -> None:
+        for network in ("backend", "frontend"):
+            docker("network", "rm", f"{self.name}-{network}", check=False)
 
     def remove_containers(self, engine: Engine) -> None:
         names = engine("ps", "-aq", "--filter", f"label=io.pgha.cluster={self.name}").split()

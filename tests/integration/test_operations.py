@@ -58,6 +58,20 @@ def test_on_a_busy_machine_the_agent_and_who_watches_it_come_first(cluster: Real
         assert [words.rpartition("/")[2] for words in urgent] == ["pgha-main", "pgha-agent"]
 
 
+def test_start_makes_again_what_a_prune_took_away(cluster: RealCluster) -> None:
+    """Containers and networks are gone; what counts is in the volumes."""
+    cluster.client.psql("CREATE TABLE kept (t text); INSERT INTO kept VALUES ('there')")
+    cluster.inv("stop")
+    cluster.client.remove()
+    for engine in cluster.engines():
+        cluster.remove_containers(engine)
+    cluster.remove_networks()
+    cluster.inv("start")
+    cluster.becomes("healthy")
+    cluster.client.start()
+    assert cluster.client.psql("SELECT t FROM kept") == "there"
+
+
 def test_nothing_that_was_acknowledged_is_lost_through_all_of_it(cluster: RealCluster) -> None:
     with cluster.client.writing() as writing:
         did_what_it_said(cluster, "failover")

@@ -103,6 +103,10 @@ class OnLab(RealCluster):
         for host in self.topology_hosts:
             self.remove_containers(engine_of(self.lab, host))
             self.lab.on(host, "rm", "-rf", self.settings.volume_root)
+        self.remove_networks()
+        networks.give_back(self._network)
+
+    def remove_networks(self) -> None:
         manager = engine_of(self.lab, self.topology_hosts[0])
         for network in ("backend", "frontend"):
             name = f"{self.name}-{network}"
@@ -113,7 +117,6 @@ class OnLab(RealCluster):
                 return not manager("network", "ls", "-q", "--filter", f"name=^{name}$").strip()
 
             wait_until(gone, timeout_s=GONE_S, what=f"the network {name} is gone")
-        networks.give_back(self._network)
 
 
 class LabCluster(OnLab):
