@@ -29,11 +29,11 @@ def of_images(state: ClusterState) -> Iterator[Problem]:
             remedy = "inv failover" if primary else f"{again} && inv start"
             yield Problem("image", name, message, remedy)
         elif node in current and node.image_id != usual:
-            has, others = _short(node.image_id), _short(usual)
+            has, others = short_id(node.image_id), short_id(usual)
             message = f"{name}'s container is made from image {has}, the others' from {others}."
             yield Problem("image", name, message, "inv build")
 
 
-def _short(image_id: str) -> str:
+def short_id(image_id: str) -> str:
     """As `docker ps` shows it."""
     return image_id.removeprefix("sha256:")[:12]

@@ -6,7 +6,7 @@ from __future__ import annotations
 OBSERVE_S = 2.5
 # Who changes something waits for a node whose container runs: on a busy machine it is late, and
 # what would be refused without it is what the machine needs.
-PATIENT_S = 10.0
+PATIENT_S = 5.0
 # An engine's answer about its containers; more means that it hangs.
 ENGINE_S = 1.5
 # A probe ends so long before the look that it is a part of; the node's own limits on psql and pcp

@@ -15,6 +15,7 @@ from pgha.hosts import Observer, unobserved
 from pgha.limits import HOLD_S
 from pgha.node.report import Report, from_json
 from pgha.remote import Reach, Session
+from pgha.waiting import Deadline
 
 
 @dataclass(frozen=True)
@@ -103,15 +104,20 @@ class Nodes:
         with self._guard:
             return self._locks.setdefault(node, threading.Lock())
 
-    def _through_session(self, node: str, request: object, timeout_s: float) -> str | None:
+    def _through_session(
+        self, node: str, request: Mapping[str, object], timeout_s: float
+    ) -> str | None:
         """The answer's line; None where there is no session to be had (nothing was asked then)."""
-        session = self._sessions.get(node)
+        session, limit = self._sessions.get(node), Deadline(timeout_s)
         if session is not None:
             try:
-                return session.ask(json.dumps(request), timeout_s=timeout_s)
+                return session.ask(json.dumps(request), timeout_s=limit.left_s)
             except Unreachable:
                 self._sessions.pop(node, None)
-                raise
+                # Its container may have been started again meanwhile. A look is had by a new
+                # session; anything else may have been done.
+                if request["verb"] != "probe" or limit.passed:
+                    raise
         try:
             session = self._reach.container(node).session(("pgha-node", "session"))
         except Unreachable:
@@ -120,7 +126,7 @@ class Nodes:
             if self._holding:
                 holding = {"verb": "hold", "args": {"reason": self._holding}}
                 session.ask(json.dumps(holding), timeout_s=HOLD_S)
-            line = session.ask(json.dumps(request), timeout_s=timeout_s)
+            line = session.ask(json.dumps(request), timeout_s=limit.left_s)
         except Unreachable:
             session.close()
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 
 from pgha.at_once import at_once
@@ -10,14 +11,13 @@ from pgha.commands import docker, swarm
 from pgha.commands.docker_answers import (
     NetworkInfo,
     parse_images,
-    parse_info,
     parse_inspect,
     parse_network_list,
     parse_networks,
 )
 from pgha.commands.swarm_answers import SwarmNode, parse_swarm_nodes
-from pgha.errors import CommandFailed, PghaError, Unreachable
-from pgha.hosts import NOT_FOUND
+from pgha.engine import ask_engine
+from pgha.errors import CommandFailed, PghaError
 from pgha.limits import DOCKER_S, SURVEY_S
 from pgha.operations.provision import CLUSTER_LABEL, HELPER_LABEL, Provision
 from pgha.operations.swarm import trouble
@@ -32,13 +32,7 @@ def survey(reach: Reach, provision: Provision) -> Site:
     topology = provision.topology
     first = {n.host: n for n in reversed(topology.nodes)}
     jobs = {h: (lambda h=h: _host(reach, provision, first[h])) for h in topology.hosts}
-    answers = at_once(jobs, timeout_s=SURVEY_S + DOCKER_S)
-    site = Site(
-        tuple(
-            HostFacts(name, error=answer.message) if isinstance(answer, PghaError) else answer
-            for name, answer in answers.items()
-        )
-    )
+    site = _seen(at_once(jobs, timeout_s=SURVEY_S + DOCKER_S))
     return look_at_ports(reach, provision, site)
 
 
@@ -49,14 +43,17 @@ def survey_networks(reach: Reach, provision: Provision) -> Site:
 
     def look(node: Node) -> HostFacts:
         host = reach.host(node.name)
-        engine = parse_info(host.run(docker.info(), timeout_s=DOCKER_S).stdout)
-        if engine is None or (topology.swarm and trouble(node.host, engine.swarm)):
+        engine = ask_engine(host, timeout_s=DOCKER_S)
+        if topology.swarm and trouble(node.host, engine.swarm):
             return HostFacts(node.host, error="its engine cannot tell of networks.")
         listed = _swarm_nodes(host) if engine.swarm.manager else ()
         return HostFacts(node.host, engine=engine, networks=_networks(host), swarm_nodes=listed)
 
     jobs = {h: (lambda h=h: look(first[h])) for h in topology.hosts}
-    answers = at_once(jobs, timeout_s=DOCKER_S)
+    return _seen(at_once(jobs, timeout_s=DOCKER_S))
+
+
+def _seen(answers: Mapping[str, HostFacts | PghaError]) -> Site:
     return Site(
         tuple(
             HostFacts(name, error=answer.message) if isinstance(answer, PghaError) else answer
@@ -67,13 +64,7 @@ def survey_networks(reach: Reach, provision: Provision) -> Site:
 
 def _host(reach: Reach, provision: Provision, node: Node) -> HostFacts:
     host = reach.host(node.name)
-    told = host.run(docker.info(), timeout_s=DOCKER_S, check=False)
-    engine = parse_info(told.stdout) if told.status == 0 else None
-    if told.status == NOT_FOUND:
-        raise Unreachable("there is no docker program.")
-    if engine is None:
-        why = " ".join(told.stderr.split())
-        raise Unreachable(f"no Docker engine answers{f': {why}' if why else '.'}")
+    engine = ask_engine(host, timeout_s=DOCKER_S)
     if provision.topology.swarm and trouble(node.host, engine.swarm):
         # Without a majority of its managers a Swarm answers nothing, and an engine may wait for it.
         return HostFacts(node.host, engine=engine, image=True)

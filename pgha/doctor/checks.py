@@ -9,6 +9,7 @@ from pgha.doctor.drift import KEYS, Held, drifted
 from pgha.doctor.facts import Facts, Failure, HostFacts, NodeFacts
 from pgha.doctor.findings import Checkup, Finding, fine, warning, wrong
 from pgha.doctor.vitals import Disk, Vitals
+from pgha.drift import short_id
 from pgha.verdict import DISK_WARNING_BYTES, DISK_WARNING_SHARE
 
 # Docker 20.10: before it `docker create` has no --pull, with which nodes are made.
@@ -35,6 +36,7 @@ def checkup(facts: Facts) -> Checkup:
         (
             *(finding for host in facts.hosts for finding in _host(facts, host)),
             *_between(facts),
+            *(warning("image", p.node or "", p.message, p.remedy) for p in facts.drifted),
             *(finding for node in facts.nodes for finding in _node(facts, node)),
             *_cluster(facts),
         ),
@@ -163,12 +165,12 @@ def _clocks(facts: Facts) -> Iterator[Finding]:
 def _images(facts: Facts) -> Iterator[Finding]:
     ids = {h.name: h.image_id for h in facts.hosts if h.image_id}
     if len(set(ids.values())) > 1:
-        told = ", ".join(f"{_short(each)} on {name}" for name, each in ids.items())
+        told = ", ".join(f"{short_id(each)} on {name}" for name, each in ids.items())
         yield wrong("image", "", f"The hosts have different images: {told}.", "inv build")
     elif ids:
         each = next(iter(ids.values()))
         where = "" if facts.single else " on every host that has it"
-        yield fine("image", "", f"{facts.image} is {_short(each)}{where}.")
+        yield fine("image", "", f"{facts.image} is {short_id(each)}{where}.")
 
 
 def _networks(facts: Facts) -> Iterator[Finding]:
@@ -184,24 +186,13 @@ def _networks(facts: Facts) -> Iterator[Finding]:
         yield fine("networks", "", message)
 
 
-def _short(image_id: str) -> str:
-    return image_id.removeprefix("sha256:")[:12]
-
-
 # --- nodes ---------------------------------------------------------------------------------------
 
 
 def _node(facts: Facts, node: NodeFacts) -> Iterator[Finding]:
     host = next(h for h in facts.hosts if h.name == node.host)
-    if not node.container:
+    if not node.exists:
         return
-    if host.image_id and node.image_id != host.image_id:
-        yield warning(
-            "image",
-            node.name,
-            f"Its container is made of {_short(node.image_id)}, not of {_short(host.image_id)}.",
-            f"inv stop, `docker rm {node.container}` on {node.host}, inv start",
-        )
     if isinstance(host.vitals, Vitals) and host.vitals.systemd and node.name not in host.units:
         message = f"Nothing starts it when {host.name} starts."
         yield warning("units", node.name, message, "inv units")

@@ -8,19 +8,21 @@ from dataclasses import replace
 from typing import TypeVar
 
 from pgha.at_once import at_once
-from pgha.commands import docker
 from pgha.commands.base import Command
-from pgha.commands.docker_answers import EngineInfo, parse_images, parse_info, parse_inspect
+from pgha.commands.docker_answers import EngineInfo
 from pgha.doctor.drift import Held, ask_held, expected, parse_held
 from pgha.doctor.facts import Facts, Failure, HostFacts, NodeFacts
 from pgha.doctor.vitals import Vitals, ask_vitals, parse_vitals
+from pgha.drift import of_images
+from pgha.engine import ask_engine
 from pgha.errors import PghaError
-from pgha.hosts import NOT_FOUND, Host
+from pgha.hosts import Host
+from pgha.image import image_of
 from pgha.limits import DOCKER_S, DOCTOR_S
 from pgha.operations.networks import network_obstacles
 from pgha.operations.provision import Provision
 from pgha.remote import Reach
-from pgha.state import ClusterState
+from pgha.state import ClusterState, ContainerStatus, NodeState
 from pgha.survey import survey
 from pgha.topology import LOCAL_HOST, Node
 from pgha.units import unit_name
@@ -36,7 +38,8 @@ def examine(reach: Reach, provision: Provision, state: ClusterState) -> Facts:
     topology = provision.topology
     on = {host: tuple(n for n in topology.nodes if n.host == host) for host in topology.hosts}
     seen = at_once(
-        {host: _job(reach, provision, nodes) for host, nodes in on.items()}, timeout_s=HOST_S
+        {host: _job(reach, provision, state, nodes) for host, nodes in on.items()},
+        timeout_s=HOST_S,
     )
     hosts, nodes = list[HostFacts](), list[NodeFacts]()
     for name, answer in seen.items():
@@ -58,6 +61,7 @@ def examine(reach: Reach, provision: Provision, state: ClusterState) -> Facts:
         verdict=verdict.value,
         problem=first.message if first else "",
         remedy=first.remedy if first else "",
+        drifted=tuple(of_images(state)),
         networks=_tried(lambda: _networks(reach, provision)) if _all_look(hosts) else None,
     )
 
@@ -74,13 +78,13 @@ def _networks(reach: Reach, provision: Provision) -> tuple[str, ...] | None:
 
 
 def _job(
-    reach: Reach, provision: Provision, nodes: tuple[Node, ...]
+    reach: Reach, provision: Provision, state: ClusterState, nodes: tuple[Node, ...]
 ) -> Callable[[], tuple[HostFacts, list[NodeFacts]]]:
-    return lambda: _host(reach, provision, nodes)
+    return lambda: _host(reach, provision, state, nodes)
 
 
 def _host(
-    reach: Reach, provision: Provision, nodes: tuple[Node, ...]
+    reach: Reach, provision: Provision, state: ClusterState, nodes: tuple[Node, ...]
 ) -> tuple[HostFacts, list[NodeFacts]]:
     """Raises Unreachable where the host does not answer."""
     host = reach.host(nodes[0].name)
@@ -88,7 +92,7 @@ def _host(
     begun = time.time()
     vitals = _tried(lambda: _vitals(host, nodes))
     ended = time.time()
-    engine = _tried(lambda: _engine(host))
+    engine = _tried(lambda: ask_engine(host, timeout_s=DOCTOR_S))
     facts = HostFacts(host.name, vitals=vitals, engine=engine)
     if isinstance(vitals, Vitals):
         half = (ended - begun) / 2
@@ -97,8 +101,9 @@ def _host(
             facts = replace(facts, units=_units(host, nodes))
     if isinstance(engine, Failure):
         return facts, [NodeFacts(n.name, host.name) for n in nodes]
-    facts = replace(facts, image_id=_image(host, provision.image))
-    return facts, [_node(reach, provision, host, n, engine) for n in nodes]
+    image = image_of(host, provision.image)
+    facts = replace(facts, image_id=image.id if image else "")
+    return facts, [_node(reach, provision, n, state.node(n.name), engine) for n in nodes]
 
 
 def _tried(job: Callable[[], T]) -> T | Failure:
@@ -121,23 +126,6 @@ def _vitals(host: Host, nodes: tuple[Node, ...]) -> Vitals | Failure:
         return Failure(f"It does not say how it is: {error}.")
 
 
-def _engine(host: Host) -> EngineInfo | Failure:
-    told = host.run(docker.info(), timeout_s=DOCTOR_S, check=False)
-    engine = parse_info(told.stdout) if told.status == 0 else None
-    if engine is not None:
-        return engine
-    if told.status == NOT_FOUND:
-        return Failure("There is no docker program.", "Install Docker there.")
-    why = " ".join(told.stderr.split())
-    return Failure(f"No Docker engine answers{f': {why}' if why else '.'}", "docker info")
-
-
-def _image(host: Host, name: str) -> str:
-    answer = host.run(docker.image_inspect(name), timeout_s=DOCTOR_S, check=False)
-    found = parse_images(answer.stdout) if answer.status == 0 else ()
-    return found[0].id if found else ""
-
-
 def _units(host: Host, nodes: tuple[Node, ...]) -> frozenset[str]:
     def enabled(node: Node) -> bool:
         words = ("systemctl", "--quiet", "is-enabled", unit_name(node))
@@ -147,24 +135,16 @@ def _units(host: Host, nodes: tuple[Node, ...]) -> frozenset[str]:
 
 
 def _node(
-    reach: Reach, provision: Provision, host: Host, node: Node, engine: EngineInfo
+    reach: Reach, provision: Provision, node: Node, seen: NodeState, engine: EngineInfo
 ) -> NodeFacts:
-    answer = host.run(docker.inspect(node.container), timeout_s=DOCTOR_S, check=False)
-    info = parse_inspect(answer.stdout).get(node.container)
-    if info is None:
-        return NodeFacts(node.name, host.name)
+    if seen.container is ContainerStatus.MISSING:
+        return NodeFacts(node.name, node.host)
     held: Held | Failure | None = None
-    if info.running:
+    if seen.running:
         held = _tried(
             lambda: parse_held(
                 reach.container(node.name).run(ask_held(), timeout_s=DOCTOR_S).stdout
             )
         )
-    return NodeFacts(
-        node.name,
-        host.name,
-        container=node.container,
-        image_id=info.image_id,
-        held=held,
-        wanted=expected(provision, node, engine.memory_bytes),
-    )
+    wanted = expected(provision, node, engine.memory_bytes)
+    return NodeFacts(node.name, node.host, exists=True, held=held, wanted=wanted)

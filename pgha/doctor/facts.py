@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pgha.commands.docker_answers import EngineInfo
 from pgha.doctor.drift import Held
 from pgha.doctor.vitals import Vitals
+from pgha.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class HostFacts:
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """One node. container: its name; "" where there is none. image_id: what it was made of.
+    """One node. exists: it has a container.
 
     held: its files; a Failure: they could not be read; None: it does not run. wanted: the digest
     that each file should have.
@@ -47,8 +48,7 @@ class NodeFacts:
 
     name: str
     host: str
-    container: str = ""
-    image_id: str = ""
+    exists: bool = False
     held: Held | Failure | None = None
     wanted: Mapping[str, str] | None = None
 
@@ -57,6 +57,7 @@ class NodeFacts:
 class Facts:
     """All of it. now_s: when, by our clock. verdict: of `status`; problem, remedy: its first.
 
+    drifted: containers of another image, as `status` tells of them.
     networks: what is in the way of networks over all hosts, in sentences; None: nobody has looked.
     """
 
@@ -69,9 +70,10 @@ class Facts:
     verdict: str = ""
     problem: str = ""
     remedy: str = ""
+    drifted: tuple[Problem, ...] = ()
     networks: tuple[str, ...] | Failure | None = None
 
     @property
     def exists(self) -> bool:
         """Whether any node has a container."""
-        return any(node.container for node in self.nodes)
+        return any(node.exists for node in self.nodes)

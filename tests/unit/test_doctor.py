@@ -14,6 +14,7 @@ from pgha.doctor.findings import Checkup, Finding, Level
 from pgha.doctor.vitals import Disk, Vitals, parse_vitals
 from pgha.image_inputs import image_name
 from pgha.operations.provision import Provision
+from pgha.problem import Problem
 from pgha.settings import parse
 from pgha.topology import topology
 
@@ -37,9 +38,7 @@ HOSTS = tuple(
     for name in ("node-0", "node-1", "node-2")
 )
 HELD = Held({"/etc/pgpool2/pgpool.conf": "1"}, dict.fromkeys(KEYS, NOW_S - DAY_S))
-NODE = NodeFacts(
-    "node-0", "node-0", "db-node-0", "sha256:aaa", HELD, {"/etc/pgpool2/pgpool.conf": "1"}
-)
+NODE = NodeFacts("node-0", "node-0", True, HELD, {"/etc/pgpool2/pgpool.conf": "1"})
 FACTS = Facts("db", "pgha:built", False, NOW_S, HOSTS, (NODE,), verdict="healthy")
 
 
@@ -120,7 +119,10 @@ def test_where_all_is_well_it_says_so_and_ends_with_0() -> None:
             *(Level.WARNING, "disk", "node-0", "little is left"),
         ),
         (with_vitals(systemd=True), Level.WARNING, "units", "node-0", "Nothing starts it"),
-        (with_node(image_id="sha256:old"), Level.WARNING, "image", "node-0", "made of old"),
+        (
+            replace(FACTS, drifted=(Problem("image", "node-0", "Made from another.", "inv x"),)),
+            *(Level.WARNING, "image", "node-0", "Made from another."),
+        ),
         (
             with_node(wanted={"/etc/pgpool2/pgpool.conf": "2"}),
             *(Level.WARNING, "configuration", "node-0", "/etc/pgpool2/pgpool.conf"),
