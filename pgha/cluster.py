@@ -10,12 +10,13 @@ import getpass
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pgha.commands.base import Secret
 from pgha.credentials import Ask, Credentials
-from pgha.errors import PghaError, Refused, Unreachable
+from pgha.errors import Refused
 from pgha.settings import Settings, load
 from pgha.topology import Topology, topology
 
@@ -288,12 +289,12 @@ class Cluster:
         from pgha.counting import Counting
         from pgha.execute import Outcome, execute
         from pgha.nodes import VerbError
-        from pgha.operations.membership import require_members
+        from pgha.operations.membership import require_a_host, require_members
 
         world = self._open()
         with self._alone(command, dry_run, hold):
             state = self._whole(rest=rest, patient=True)
-            _require_a_host(state)
+            require_a_host(state)
             if command not in ("init", "stop"):
                 require_members(state)
             plan = operation(state).within(self.settings.compose_http_timeout)
@@ -371,42 +372,12 @@ class Cluster:
                 held.enter_context(self._open().nodes.held(f"{self.by}: {command}"))
             yield
 
-    @contextlib.contextmanager
-    def _locked(self, command: str) -> Iterator[None]:
+    def _locked(self, command: str) -> AbstractContextManager[None]:
         """Hold the lock of every host that answers. Raises Locked; Refused if none answers."""
+        from pgha.locking import lock_all
+
         assert self._reach is not None
-        owner, silent = f"{self.by}: {command}", list[PghaError]()
-        hosts = self._reach.hosts()
-        with contextlib.ExitStack() as held:
-            for host in hosts:
-                try:
-                    held.enter_context(host.lock(self.topology.cluster, owner))
-                except Unreachable as error:
-                    silent.append(error)
-            if len(silent) == len(hosts):
-                first, *others = silent
-                raise Refused(
-                    first.message,
-                    next=first.next,
-                    details=(*first.details, *(o.message for o in others), "Nothing was changed."),
-                )
-            yield
-
-
-def _require_a_host(state: ClusterState) -> None:
-    """Raise Refused where no host tells anything: nothing could be planned but by guessing."""
-    from pgha.state import ContainerStatus
-
-    if any(node.container is not ContainerStatus.UNKNOWN for node in state.nodes):
-        return
-    reasons = tuple(dict.fromkeys(node.error for node in state.nodes if node.error))
-    if len(reasons) == 1:
-        raise Refused(f"{reasons[0].rstrip('.')}; nothing was changed.", next="inv status")
-    raise Refused(
-        "No host tells anything about the cluster; nothing was changed.",
-        next="inv status",
-        details=reasons,
-    )
+        return lock_all(self._reach.hosts(), self.topology.cluster, f"{self.by}: {command}")
 
 
 def _who() -> str:

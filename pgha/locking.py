@@ -10,11 +10,15 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from pgha.errors import Locked
+from pgha.errors import Locked, PghaError, Refused, Unreachable
+
+if TYPE_CHECKING:
+    from pgha.hosts import Host
 
 # The holder over SSH ends itself when it has not heard of us for this long: a host that is cut off
 # does not learn otherwise that our side of the connection is gone.
@@ -76,6 +80,29 @@ def locked_error(cluster: str, host: str, note: str) -> Locked:
     except (ValueError, KeyError, TypeError):
         who, since = "Somebody else", ""
     return Locked(f"{who} is at work on {cluster}{since} (lock on {host}).", next="inv status")
+
+
+@contextlib.contextmanager
+def lock_all(hosts: Sequence[Host], cluster: str, owner: str) -> Iterator[None]:
+    """Hold the lock of every host that answers. Raises Locked; Refused if none answers.
+
+    One after the other, in the same order for everybody: of two operators one comes first.
+    """
+    silent = list[PghaError]()
+    with contextlib.ExitStack() as held:
+        for host in hosts:
+            try:
+                held.enter_context(host.lock(cluster, owner))
+            except Unreachable as error:
+                silent.append(error)
+        if len(silent) == len(hosts):
+            first, *others = silent
+            raise Refused(
+                first.message,
+                next=first.next,
+                details=(*first.details, *(o.message for o in others), "Nothing was changed."),
+            )
+        yield
 
 
 @contextlib.contextmanager
