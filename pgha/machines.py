@@ -169,26 +169,6 @@ def _ask(machine: Machine, question: Command, deadline: Deadline) -> Answer:
 
 
 def _paramikos(machine: Machine) -> Ask:
-    import paramiko
+    from pgha.remote.ssh_config import read
 
-    file = machine.ssh_config or here().home / ".ssh" / "config"
-    try:
-        configuration = paramiko.SSHConfig.from_path(str(file))
-    except FileNotFoundError:
-        configuration = paramiko.SSHConfig()
-    except (paramiko.SSHException, OSError, UnicodeDecodeError) as error:
-        raise Unreachable(f"{file} cannot be read: {error}.") from None
-
-    def ask(jump: Jump, through: tuple[Jump, ...]) -> Answer:
-        found: dict[str, str | list[str]] = {**configuration.lookup(jump.name)}
-        found |= {"user": jump.user} if jump.user else {}
-        found |= {"port": str(jump.port)} if jump.port else {}
-        found |= {"proxyjump": openssh.joined(through)} if through else {}
-        return {
-            key: tuple(value) if isinstance(value, list) else (value,)
-            for key, value in found.items()
-            # Paramiko has None for `ProxyCommand none`.
-            if value is not None
-        }
-
-    return ask
+    return read(machine.ssh_config or here().home / ".ssh" / "config")

@@ -31,7 +31,7 @@ def unlock(settings: Settings, topology: Topology, credentials: Credentials, ask
 
 
 def _locked(settings: Settings, topology: Topology) -> Iterator[Path]:
-    from pgha.sign_on import to_unlock
+    from pgha.remote.sign_on import to_unlock
 
     for host in topology.hosts:
         machine = machine_of(settings, host)

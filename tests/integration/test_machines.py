@@ -19,7 +19,7 @@ from pgha.errors import Unreachable
 from pgha.machines import Machine
 from pgha.openssh import Hop
 from pgha.remote import host_of
-from pgha.sign_on import to_unlock
+from pgha.remote.sign_on import to_unlock
 from pgha.waiting import Deadline, wait_until
 from tests.integration import loopback
 from tests.integration.loopback import Loopback

@@ -23,7 +23,6 @@ from pgha.commands.base import Command
 from pgha.container_keys import ContainerKeys, KeyCache, cache_directory
 from pgha.containers import Container, Door, NotRunning
 from pgha.credentials import Credentials
-from pgha.dials import Dial, WrongKey, belief, explained, known_keys, prefer_known
 from pgha.errors import Unreachable
 from pgha.hosts import Channel, Host, LostWire, Observer, Result, Session, Wire, unobserved
 from pgha.known_hosts import Known
@@ -32,6 +31,7 @@ from pgha.machines import Machine, machine_of, way_to
 from pgha.processes import GRACE_S
 from pgha.proxying import proxied
 from pgha.raw_channel import part
+from pgha.remote.dials import Dial, WrongKey, belief, explained, known_keys, prefer_known
 from pgha.ssh_host import SshHost
 from pgha.waiting import Deadline
 
@@ -201,7 +201,7 @@ def _dial_host(machine: Machine, credentials: Credentials, deadline: Deadline) -
     import fabric  # type: ignore[import-untyped]
     import paramiko
 
-    from pgha.sign_on import SignOn
+    from pgha.remote.sign_on import SignOn
 
     way = way_to(machine, Deadline(min(deadline.left_s, machine.connect_timeout_s)))
     # A slow `Match exec` takes nothing from the server's time to answer.

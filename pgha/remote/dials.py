@@ -137,7 +137,7 @@ def _changed(error: WrongKey, name: str) -> Unreachable:
 
 def _shut(error: Exception, name: str, dials: list[Dial], look: str) -> Unreachable:
     """A server that does not let us in; the nearest one that we are not signed on to."""
-    from pgha.sign_on import NoKeyFits
+    from pgha.remote.sign_on import NoKeyFits
 
     dial = next((each for each in reversed(dials) if not each.signed_on), dials[0])
     via = "" if dial is dials[0] else f", at {dial.entry} on the way"
