@@ -24,6 +24,7 @@ from pgha.node.{module} import main
 sys.exit(main())
 """
 _PROGRAMS = {"pgha-node": "cli", "pgha-main": "main", "pgha-agent": "agent"}
+_OURS = "/etc/pgpool2/pgha"
 _VOLUMES = {
     "etc": "/etc/pgpool2",
     "ssh": "/etc/ssh/pgha",
@@ -243,11 +244,11 @@ class Nodes:
             words += ["-v", f"{self.place}/{name}/{volume}:{target}"]
         return words
 
-    def _document(self, member: Mapping[str, str]) -> dict[str, Any]:
-        name = member["name"]
-        node = {
+    def _about(self, member: Mapping[str, str]) -> dict[str, object]:
+        """What the node knows of itself and of the others (`node.json`)."""
+        return {
             "cluster": self.prefix,
-            "node": name,
+            "node": member["name"],
             "kind": member["kind"],
             "nodes": self.members,
             "pgport": 5433,
@@ -265,9 +266,12 @@ class Nodes:
             "election_timeout_s": 1.5 if self.agents else 3600.0,
             "auto_failover": False,
         }
-        ours, keys = "/etc/pgpool2/pgha", self.place / "keys"
-        files = {
-            f"{ours}/node.json": json.dumps(node),
+
+    def _files(self, member: Mapping[str, str]) -> dict[str, str]:
+        """Those of postgres' own."""
+        ours, keys = _OURS, self.place / "keys"
+        return {
+            f"{ours}/node.json": json.dumps(self._about(member)),
             f"{ours}/postgresql.conf": postgresql_conf(self.prefix),
             f"{ours}/pg_hba.conf": pg_hba_conf(self.subnet),
             f"{ours}/clients_hba.conf": clients_hba_conf(self.subnet),
@@ -277,7 +281,7 @@ class Nodes:
             f"{ours}/pgpass": _pgpass(),
             # Enough for Pgpool-II to be stopped; how it is steered, its own tests tell.
             "/etc/pgpool2/pgpool.conf": "port = 5432\npcp_port = 9898\n",
-            "/var/lib/postgresql/.ssh/id_ed25519": (keys / f"node-{name}").read_text(),
+            "/var/lib/postgresql/.ssh/id_ed25519": (keys / f"node-{member['name']}").read_text(),
             "/var/lib/postgresql/.ssh/authorized_keys": "".join(
                 (keys / f"node-{m['name']}.pub").read_text() for m in self.members
             ),
@@ -286,8 +290,12 @@ class Nodes:
                 for m in self.members
             ),
         }
+
+    def _document(self, member: Mapping[str, str]) -> dict[str, Any]:
+        """What the verb `prepare` reads."""
+        host_key = self.place / "keys" / f"host-{member['name']}"
         of_root = {
-            "/etc/ssh/pgha/ssh_host_ed25519_key": (keys / f"host-{name}").read_text(),
+            "/etc/ssh/pgha/ssh_host_ed25519_key": host_key.read_text(),
             "/etc/ssh/pgha/sshd_config": render("sshd_config.j2"),
         }
         directories = [
@@ -296,14 +304,14 @@ class Nodes:
                 "mode": "0755" if path == "/etc/ssh/pgha" else "0700",
                 "owner": "root" if path.startswith(("/etc/ssh", "/root")) else "postgres",
             }
-            for path in (*_VOLUMES.values(), ours)
+            for path in (*_VOLUMES.values(), _OURS)
         ]
         return {
             "stamp": None,
             "directories": directories,
             "files": [
                 {"path": p, "mode": "0600", "owner": owner, "content": c}
-                for owner, group in (("postgres", files), ("root", of_root))
+                for owner, group in (("postgres", self._files(member)), ("root", of_root))
                 for p, c in group.items()
             ],
         }
