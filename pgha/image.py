@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pgha.base_image import make_base, mmdebstrap_command, run_watched, tail
+from pgha.base_image import make_base, mmdebstrap_command, run_watched
 from pgha.commands import docker
 from pgha.commands.base import Command
-from pgha.commands.docker_answers import EngineInfo, ImageInfo, parse_images, parse_info
+from pgha.commands.docker_answers import EngineInfo, ImageInfo, parse_images
+from pgha.engine import NoEngine, ask_engine
 from pgha.errors import Failed, Refused, Unreachable
 from pgha.image_inputs import (
     BASE_LABEL,
@@ -122,15 +123,14 @@ def build(
 
 def engine_of(host: Host) -> EngineInfo:
     """The host's engine. Raises Refused where none answers."""
-    answer = host.run(docker.info(), timeout_s=ENGINE_S, check=False)
-    engine = parse_info(answer.stdout) if answer.status == 0 else None
-    if engine is None:
+    try:
+        return ask_engine(host, timeout_s=ENGINE_S)
+    except NoEngine as error:
         raise Refused(
             f"No Docker engine answers on {host.name}.",
-            next="docker info",
-            details=tail(answer.stderr),
-        )
-    return engine
+            next=error.next,
+            details=(error.message,),
+        ) from error
 
 
 def image_of(host: Host, name: str) -> ImageInfo | None:
