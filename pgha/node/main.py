@@ -23,12 +23,12 @@ from pgha.node.agent import WATCH_VARIABLE
 from pgha.node.errors import VerbError
 from pgha.node.report import Assignment, Role
 from pgha.node.state import Node, read_assignment, read_node
-from pgha.node.vigil import Vigil
+from pgha.node.vigil import LOOK_S, Vigil
 
 SSHD = ("/usr/sbin/sshd", "-D", "-e", "-f", "/etc/ssh/pgha/sshd_config")
 VERB, AGENT = "/usr/bin/pgha-node", "/usr/bin/pgha-agent"
 
-TICK_S = 0.2
+AGAIN_S = 0.2
 PRUNE_S = 5.0
 # So long after a stall a process that was killed in it is gone.
 WAKES_S = 0.02
@@ -55,7 +55,7 @@ class Kept:
     def __init__(self, title: str, start: Callable[[], subprocess.Popen[bytes]]) -> None:
         self.title, self._start = title, start
         self.child: subprocess.Popen[bytes] | None = None
-        self._pause_s, self._not_before, self._began = TICK_S, 0.0, 0.0
+        self._pause_s, self._not_before, self._began = AGAIN_S, 0.0, 0.0
 
     def tend(self) -> None:
         """Look once; never waits."""
@@ -67,7 +67,7 @@ class Kept:
             say(f"{self.title} ended with {status}")
             self.child = None
             long_lived = now - self._began > 10.0
-            self._pause_s = TICK_S if long_lived else min(BACKOFF_S, self._pause_s * 2)
+            self._pause_s = AGAIN_S if long_lived else min(BACKOFF_S, self._pause_s * 2)
             self._not_before = now + self._pause_s
         if now >= self._not_before:
             self._began = now
@@ -269,7 +269,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, stop)
     while not this.ending:
         this.turn()
-        time.sleep(TICK_S)
+        time.sleep(LOOK_S)
     this.end()
     return 0
 

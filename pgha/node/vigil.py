@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-# In seconds, beyond the election timeout: an agent that lives notices itself that it was asleep.
-LIVING_S = 1.0
+# In seconds. With each sign taken for as old as it can be, a primary whose agent hangs ends within
+# a look of the election timeout; the others need longer than that for their votes and a promotion.
+LOOK_S = 0.1
 
 
 class Vigil:
@@ -23,16 +24,17 @@ class Vigil:
 
     def silent_s(self, now: float, limit_s: float, *, heard: bool, ended: bool) -> float | None:
         """For how long it has been silent, where that is too long; None: it is not. limit_s: the
-        election timeout. heard: it gave a sign since the last look. ended: its process has."""
+        election timeout: the others, who heard its last beat at its last sign or later, elect
+        nobody before. heard: it gave a sign since the last look. ended: its process has."""
         looked_at, self._looked_at = self._looked_at, now
         slept = now - looked_at > limit_s
         if heard:
             # After a sleep, and of one that has ended, the sign may be from before.
-            self._alive_at = looked_at if slept or ended else now
+            self._alive_at = looked_at if slept or ended else max(looked_at, now - LOOK_S)
         if slept and not ended:
             return None  # the next look tells whether it lives
         silent = now - self._alive_at
-        if silent < (limit_s if ended else limit_s + LIVING_S):
+        if silent < limit_s:
             return None
         self._alive_at = now
         return silent
