@@ -2,7 +2,8 @@
 
 `status`, `failover`, `failback` and, where nobody takes over by himself (AUTO_FAILOVER=off,
 AUTO_RECOVERY=off), `failover` after the primary's container was killed, and `recovery`. With
-`--init` also `stop` and `init -f`: a new cluster, the old data moved aside.
+`--init` also `stop` and `init -f`: a new cluster, the old data moved aside. With `--silence NODE`,
+on a lab (docs/lab.md), also `status` while that host hears and says nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from rich.console import Console
 from rich.table import Table
 
+from lab import Lab
 from pgha import Cluster
 from pgha.commands import docker
 from pgha.limits import DOCKER_S
@@ -33,9 +35,11 @@ def timed(env: str | None, *words: str, may_fail: bool = False) -> float:
     return time.monotonic() - begun
 
 
-def one_round(env: str | None, with_init: bool) -> dict[str, float]:
+def one_round(env: str | None, with_init: bool, silent: str) -> dict[str, float]:
     """Each command once, from a healthy cluster to a healthy cluster."""
     times = {"status": timed(env, "status")}
+    if silent:
+        times["status, a host silent"] = _with_a_silent_host(env, silent)
     if with_init:
         times["stop"] = timed(env, "stop")
         times["init -f"] = timed(env, "init", "-f", "--yes")
@@ -51,6 +55,16 @@ def one_round(env: str | None, with_init: bool) -> dict[str, float]:
     return times
 
 
+def _with_a_silent_host(env: str | None, node: str) -> float:
+    lab = Lab(env or "lab")
+    lab.silence(node)
+    try:
+        return timed(env, "status", may_fail=True)
+    finally:
+        lab.heal(node)
+        timed(env, "recovery")
+
+
 def _kill_the_primary(cluster: Cluster) -> None:
     primary = cluster.status().state.primary
     assert primary is not None
@@ -64,8 +78,9 @@ def main() -> None:
     parser.add_argument("-e", "--env", help="the cluster's environment")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--init", action="store_true", help="measure `stop` and `init -f` too")
+    parser.add_argument("--silence", metavar="NODE", default="", help="a host of a lab")
     words = parser.parse_args()
-    rounds = [one_round(words.env, words.init) for _ in range(words.runs)]
+    rounds = [one_round(words.env, words.init, words.silence) for _ in range(words.runs)]
     table = Table("command", "median, s", "min", "max", box=None)
     for name in rounds[0]:
         figures = [times[name] for times in rounds]

@@ -17,13 +17,15 @@ from lab.up import await_hosts, bring_up, reach, require_ours, together
 from pgha.base_image import Report
 from pgha.commands import docker
 from pgha.commands.base import Command
-from pgha.errors import Refused, Usage
+from pgha.errors import Refused, Unreachable, Usage
 from pgha.hosts import Host, Result
 from pgha.local_host import LocalHost
 from pgha.locking import lock_here
 from pgha.topology import LOCAL_HOST
+from pgha.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
+STALLS_S = 10.0
 
 
 def unreported(line: str) -> None:
@@ -122,7 +124,9 @@ class Lab:
         seen, place, _ = self._standing(name)
         if seen.state != "paused":
             self._require_running(seen, place)
-            self._docker("pause", seen.container)
+            wait_until(
+                lambda: self._stalls(seen), timeout_s=STALLS_S, what=f"{name} stalls", pause_s=0.02
+            )
 
     def isolate(self, name: str) -> None:
         """The host has no link: its address is gone, and others learn that nobody has it."""
@@ -265,6 +269,15 @@ class Lab:
         return f"bin/lab {words}" + ("" if self.name == "lab" else f" --name {self.name}")
 
     # How it is done
+
+    def _stalls(self, seen: Seen) -> bool:
+        """Whether it is frozen now. runc tries for some hundredths of a second, and gives up and
+        thaws where a process waits for the disk as long as that."""
+        pause = Command(("docker", "pause", seen.container))
+        done = self._here.run(pause, timeout_s=WORK_S, check=False)
+        if done.status != 0:
+            raise Unreachable(done.stderr.strip())
+        return True
 
     def _docker(self, *words: str) -> None:
         self._here.run(Command(("docker", *words)), timeout_s=WORK_S)

@@ -23,6 +23,8 @@ from pgha.commands.documents import (
 from pgha.commands.swarm_answers import NO_SWARM, SwarmInfo, read_swarm
 
 SSH_PORT = "22/tcp"
+# Before it `docker create` has no --pull, with which nodes are made.
+OLDEST_DOCKER = (20, 10)
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,13 @@ class EngineInfo:
     pools: tuple[str, ...] = ()
     live_restore: bool = False
     insecure: tuple[str, ...] = ()
+
+    @property
+    def too_old(self) -> str:
+        """The version that is needed instead, where it is older; else empty."""
+        numbers = self.version.split("+")[0].split("-")[0].split(".")
+        told = tuple(int(number) for number in numbers[:2] if number.isdigit())
+        return ".".join(map(str, OLDEST_DOCKER)) if told < OLDEST_DOCKER else ""
 
 
 def parse_inspect(text: str) -> dict[str, ContainerInfo]:

@@ -12,8 +12,6 @@ from pgha.doctor.vitals import Disk, Vitals
 from pgha.drift import short_id
 from pgha.verdict import DISK_WARNING_BYTES, DISK_WARNING_SHARE
 
-# Docker 20.10: before it `docker create` has no --pull, with which nodes are made.
-OLDEST_DOCKER = (20, 10)
 # Clocks decide nothing here (docs/safety.md); logs and histories of two hosts are read side by
 # side, and so are certificates' dates.
 CLOCK_WARNING_S = 1.0
@@ -70,20 +68,15 @@ def _docker(host: HostFacts) -> Iterator[Finding]:
         yield wrong("docker", host.name, engine.message, engine.next or "docker info")
         return
     told = f"Docker {engine.version}, {engine.storage_driver}"
-    if _version(engine.version) < OLDEST_DOCKER:
-        needed = ".".join(map(str, OLDEST_DOCKER))
-        message = f"{told}: older than {needed}, with which nothing was tried."
-        yield wrong("docker", host.name, message, f"Install Docker {needed} or later there.")
+    if engine.too_old:
+        message = f"{told}: older than {engine.too_old}, before which nothing was tried."
+        remedy = f"Install Docker {engine.too_old} or later there."
+        yield wrong("docker", host.name, message, remedy)
     elif engine.storage_driver == "vfs":
         message = f"{told}: every container is a copy of its whole image."
         yield warning("docker", host.name, message, "Have Docker use overlay2 there.")
     else:
         yield fine("docker", host.name, f"{told}.")
-
-
-def _version(text: str) -> tuple[int, ...]:
-    numbers = text.split("+")[0].split("-")[0].split(".")
-    return tuple(int(number) for number in numbers[:2] if number.isdigit())
 
 
 def _memory(name: str, vitals: Vitals) -> Iterator[Finding]:

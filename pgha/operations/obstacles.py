@@ -79,6 +79,9 @@ def _of_host(facts: HostFacts, provision: Provision) -> Iterator[str]:
     if facts.error:
         yield f"{facts.name}: {facts.error}"
         return
+    if facts.engine is not None and facts.engine.too_old:
+        needed = facts.engine.too_old
+        yield f"{facts.name} has Docker {facts.engine.version}; {needed} or later is needed."
     if not facts.image:
         yield f"{facts.name} has no image {provision.image}: inv build"
         return

@@ -77,7 +77,13 @@ def pause(cluster: ChaosCluster, node: str) -> Fault:
         until(
             lambda: _age_s(docker, name) > EXEC_S, timeout_s=30.0, what=f"{name} is up for a while"
         )
-        docker("pause", name)
+        # runc tries for some hundredths of a second, and gives up and thaws where a process waits
+        # for the disk as long as that.
+        until(
+            lambda: docker("pause", name, check=False).strip() == name,
+            timeout_s=10.0,
+            what=f"{name} is frozen",
+        )
 
     return Fault("pause container", (node,), do, lambda: _ignore(docker("unpause", name)))
 

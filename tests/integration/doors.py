@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tests.client.client import docker
 from tests.integration.real_cluster import RealCluster
 
 # Standard input is the only way in: no word and no variable that `docker inspect` would show.
@@ -25,5 +24,5 @@ def doors(cluster: RealCluster) -> list[str]:
 def open_doors(cluster: RealCluster, name: str, password: str) -> list[str]:
     """The doors that let this name in as nobody else."""
     words = ("exec", "-i", cluster.client.name, "sh", "-c", LOGINS, "sh", *doors(cluster))
-    said = docker(*words, stdin=f"{name}\n{password}\n", check=False).split("\n")
+    said = cluster.client.docker(*words, stdin=f"{name}\n{password}\n", check=False).split("\n")
     return [door for door in doors(cluster) if f"{door} {name}" in said]

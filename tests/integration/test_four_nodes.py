@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -57,16 +56,19 @@ def all_follow(cluster: RealCluster, primary: str, *, but: str = "") -> None:
     wait_until(all_there, timeout_s=BECOMES_S, what=f"all nodes follow {primary}")
 
 
-def of_node(cluster: RealCluster, born: str, file: str) -> str:
-    return Path(cluster.directory, "volumes", born, "etc", "pgpool2", file).read_text()
+def of_node(cluster: RealCluster, name: str, file: str) -> str:
+    volumes = cluster.client.topology.node(name).volumes
+    text = cluster.text_of(name, f"{volumes.etc_pgpool}/{file}")
+    assert text is not None
+    return text
 
 
 def test_a_commit_waits_for_two_of_the_three_others(healthy: RealCluster) -> None:
-    told = of_node(healthy, "master", "pgha/role.conf")
+    told = of_node(healthy, "node-0", "pgha/role.conf")
     quorum = re.search(r"synchronous_standby_names = '(.*)'", told)
     assert quorum is not None
     assert quorum[1] == 'ANY 2 ("node-1", "node-3", "node-2")'
-    doors_config = of_node(healthy, "witness", "pgpool.conf")
+    doors_config = of_node(healthy, WITNESS, "pgpool.conf")
     names = re.findall(r"backend_application_name\d = '(.*)'", doors_config)
     assert names == list(DATA)
 
@@ -113,8 +115,8 @@ def test_what_was_stopped_starts_with_every_follower(healthy: RealCluster) -> No
 def test_a_standby_that_is_copied_anew_follows(healthy: RealCluster) -> None:
     healthy.inv("recovery", "--node", "node-3", "--force")
     all_follow(healthy, "node-0")
-    volume = healthy.directory / "volumes" / "standby-2" / "postgresql" / "data"
-    assert list((volume / "aside").iterdir())
+    data = healthy.client.topology.node("node-3").volumes.postgres_data
+    assert any(f"{data}/aside/" in file for file in healthy.fingerprint()["files"])
 
 
 def test_with_two_of_four_gone_a_failover_starts_one_of_them_for_its_word(

@@ -6,15 +6,11 @@ None of them reaches a cluster: there is no Docker client in their PATH, or one 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import pty
-import select
 import signal
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +18,8 @@ from pathlib import Path
 import pytest
 
 from pgha.tasks import namespace
+from tests.integration import terminal
+from tests.integration.terminal import read_until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 VENV_BIN = Path(sys.executable).parent
@@ -470,7 +468,7 @@ def wait_for(condition: Path, process: subprocess.Popen[str]) -> None:
     while not condition.exists():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
-        select.select([], [], [], 0.01)
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -574,75 +572,40 @@ def test_watch_without_a_terminal_prints_again_and_ends_with_the_last_exit_code(
 # A terminal
 
 
-@contextlib.contextmanager
-def at_a_terminal(desk: Desk, *words: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """The command with a controlling terminal of its own; the other end of it."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        desk.argv(words),
-        cwd=desk.root,
-        env={**desk.environ, "COLUMNS": "80"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )
-    os.close(theirs)
-    try:
-        yield ours, process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        os.close(ours)
-
-
-def read_until(terminal: int, words: bytes) -> bytes:
-    """All that appears up to `words`; up to the end where they are empty."""
-    seen, deadline = b"", time.monotonic() + LIMIT_S
-    while not words or words not in seen:
-        ready, _, _ = select.select([terminal], [], [], max(0.0, deadline - time.monotonic()))
-        assert ready, seen
-        try:
-            chunk = os.read(terminal, 4096)
-        except OSError:  # the other end was closed
-            chunk = b""
-        if not chunk:
-            assert not words, seen
-            return seen
-        seen += chunk
-    return seen
+def at_a_terminal(
+    desk: Desk, *words: str
+) -> contextlib.AbstractContextManager[tuple[int, subprocess.Popen[bytes]]]:
+    return terminal.at_a_terminal(desk.argv(words), desk.root, desk.environ)
 
 
 def test_at_a_terminal_a_password_is_asked_for_twice_and_not_shown(desk: Desk) -> None:
-    with at_a_terminal(desk, "inv", "user.create", "bob") as (terminal, process):
-        read_until(terminal, b"Password: ")
-        os.write(terminal, b"hunter2\n")
-        read_until(terminal, b"The same again: ")
-        os.write(terminal, b"hunter3\n")
-        rest = read_until(terminal, b"")
+    with at_a_terminal(desk, "inv", "user.create", "bob") as (screen, process):
+        read_until(screen, b"Password: ")
+        os.write(screen, b"hunter2\n")
+        read_until(screen, b"The same again: ")
+        os.write(screen, b"hunter3\n")
+        rest = read_until(screen, b"")
         assert process.wait(LIMIT_S) == 2
         assert b"The two passwords differ" in rest
         assert b"hunter" not in rest
 
 
 def test_at_a_terminal_ctrl_c_at_the_question_for_a_password_changes_nothing(desk: Desk) -> None:
-    with at_a_terminal(desk, "pgha", "user.password", "bob") as (terminal, process):
-        read_until(terminal, b"Password: ")
-        os.write(terminal, b"\x03")
-        rest = read_until(terminal, b"")
+    with at_a_terminal(desk, "pgha", "user.password", "bob") as (screen, process):
+        read_until(screen, b"Password: ")
+        os.write(screen, b"\x03")
+        rest = read_until(screen, b"")
         assert process.wait(LIMIT_S) == 1
         assert b"Interrupted: nothing was changed." in rest
         assert b"Traceback" not in rest
 
 
 def test_at_a_terminal_watch_refreshes_in_place_and_gives_the_cursor_back(desk: Desk) -> None:
-    with at_a_terminal(desk, "inv", "status", "--watch") as (terminal, process):
-        read_until(terminal, b"Ctrl-C ends it")
-        read_until(terminal, b"Ctrl-C ends it")
-        os.write(terminal, b"\x03")
-        rest = read_until(terminal, b"")
+    with at_a_terminal(desk, "inv", "status", "--watch") as (screen, process):
+        read_until(screen, b"Ctrl-C ends it")
+        read_until(screen, b"Ctrl-C ends it")
+        os.write(screen, b"\x03")
+        rest = read_until(screen, b"")
         assert process.wait(LIMIT_S) == 5
         assert b"\x1b[?25h" in rest
         assert b"Traceback" not in rest
@@ -650,18 +613,8 @@ def test_at_a_terminal_watch_refreshes_in_place_and_gives_the_cursor_back(desk: 
 
 
 def test_a_terminal_that_goes_away_ends_a_watch_without_noise_or_a_defect(desk: Desk) -> None:
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(
-        desk.argv(("inv", "status", "--watch")),
-        cwd=desk.root,
-        env=desk.environ,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    )
-    os.close(theirs)
+    words = desk.argv(("inv", "status", "--watch"))
+    ours, process = terminal.begin(words, desk.root, desk.environ)
     read_until(ours, b"Ctrl-C ends it")
     os.close(ours)
     assert process.wait(LIMIT_S) in (1, 5)

@@ -11,6 +11,7 @@ from typing import TypeVar
 from dotenv import dotenv_values
 
 from lab import Lab
+from pgha.settings import load
 from pgha.topology import Node
 from pgha.waiting import wait_until
 from tests.chaos.world import ChaosCluster
@@ -121,6 +122,18 @@ class OnLab(RealCluster):
 
 class LabCluster(OnLab):
     """For tests of what commands do."""
+
+
+class OfTheLab(OnLab):
+    """The one of the env file that `bin/lab up` wrote."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab, self.env = lab, lab.files.env
+        self.settings = load(str(self.env), environ={}, cwd=lab.files.root)
+        self.name = self.settings.compose_project_name
+        # The witness's host is not one that these tests break.
+        host = self.settings.witness_node
+        self.client = Client(self.settings, f"{self.name}-client", engine_of(lab, host))
 
 
 class LabChaosCluster(OnLab, ChaosCluster):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import pytest
 
 from lab import Lab
 from tests.chaos.world import NIGHTLY
-from tests.integration.image import PREFIX
-from tests.lab.cluster import four_hosts
+from tests.client.engine import ship
+from tests.integration.image import IMAGE, PREFIX
+from tests.integration.real_cluster import ROOT
+from tests.lab.cluster import LabCluster, engine_of, four_hosts
+from tests.lab.hosts import Hosts
 
 # What others of these tests do as well, with clients at work, or what is long: for the night, so
 # that the suite of the day is done in its time.
@@ -39,6 +43,7 @@ _AT_NIGHT = frozenset(
         "test_two_labs_live_side_by_side_and_down_leaves_nothing",
     }
 )
+_MODULES_AT_NIGHT = frozenset({"test_four_hosts.py"})
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -49,7 +54,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     def waits(item: pytest.Item) -> bool:
         name = item.name.partition("[")[0]
-        return name in _AT_NIGHT and here in item.path.parents
+        asleep = name in _AT_NIGHT or item.path.name in _MODULES_AT_NIGHT
+        return asleep and here in item.path.parents
 
     config.hook.pytest_deselected(items=[item for item in items if waits(item)])
     items[:] = [item for item in items if not waits(item)]
@@ -60,7 +66,7 @@ def lab() -> Iterator[Lab]:
     """Three hosts, all well. Who breaks one heals it (`healed`)."""
     made = Lab(f"{PREFIX}-lab")
     try:
-        made.up(3)
+        subprocess.run(("bin/lab", "up", "--name", made.name), cwd=ROOT, check=True)
         yield made
     finally:
         made.down()
@@ -80,3 +86,19 @@ def healed(lab: Lab) -> Iterator[Lab]:
         yield lab
     finally:
         lab.heal()
+
+
+@pytest.fixture(scope="session")
+def fresh(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    """The lab's hosts with the image, and nothing else of ours: for a cluster that `init` makes.
+
+    One host has it from here, since that is quicker than to build it there; the others by `build`.
+    """
+    hosts = Hosts(LabCluster(lab, "init", tmp_path_factory.mktemp("init")))
+    try:
+        ship(IMAGE, engine_of(lab, "node-0"))
+        hosts.cluster.inv("build")
+        yield hosts
+    finally:
+        lab.heal()
+        hosts.wipe()
