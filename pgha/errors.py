@@ -23,6 +23,11 @@ class PghaError(Exception):
         self.next = next
         self.details = details
 
+    @property
+    def in_full(self) -> str:
+        """What is said of it where there is one line for it."""
+        return self.message
+
 
 class Failed(PghaError):
     """It failed on the way. The details say what was done."""
@@ -47,7 +52,11 @@ class Locked(PghaError):
 
 
 class Unreachable(Failed):
-    """A host or a container did not answer in time, or refused us."""
+    """A host or a container did not answer in time, or refused us. Its details say why."""
+
+    @property
+    def in_full(self) -> str:
+        return " ".join((self.message, *self.details))
 
 
 class CommandFailed(Failed):

@@ -97,7 +97,7 @@ def _node_state(node: Node, engine: object, probe: object) -> NodeState:
     if isinstance(engine, PghaError):
         if report is not None:  # The engine hangs; the node itself is alive.
             return replace(base, container=ContainerStatus.RUNNING, report=report)
-        return replace(base, error=engine.message)
+        return replace(base, error=engine.in_full)
     assert isinstance(engine, Mapping)
     line = engine.get(node.container)
     if line is None:

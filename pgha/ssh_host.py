@@ -38,7 +38,17 @@ class SshHost(Host):
     def answer(self, command: Command, deadline: Deadline, on_line: OnLine | None = None) -> Result:
         """Over the kept connection, which is opened again once where it is found dead."""
         ours = permitted(command, self._credentials.sudo)
-        result = self.kept.channel(deadline).run(ours, deadline, on_line)
+        channel = self.kept.channel(deadline)
+        try:
+            result = channel.run(ours, deadline, on_line)
+        except Unreachable as error:
+            if not (isinstance(ours, Permitted) and ours.password):
+                raise
+            # PAM lets whoever is wrong wait for some seconds (pam_unix(8), `nodelay`).
+            slow = "sudo takes long over a password that is wrong (SUDO_PASSWORD)."
+            raise Unreachable(
+                f"{error.message} {slow}", next=error.next, details=error.details
+            ) from error
         if isinstance(ours, Permitted) and result.status == FORBIDDEN:
             self._credentials.refused.add(self.name)
         return result

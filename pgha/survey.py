@@ -56,7 +56,7 @@ def survey_networks(reach: Reach, provision: Provision) -> Site:
 def _seen(answers: Mapping[str, HostFacts | PghaError]) -> Site:
     return Site(
         tuple(
-            HostFacts(name, error=answer.message) if isinstance(answer, PghaError) else answer
+            HostFacts(name, error=answer.in_full) if isinstance(answer, PghaError) else answer
             for name, answer in answers.items()
         )
     )

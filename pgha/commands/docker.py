@@ -242,10 +242,11 @@ def build(
 ) -> Command:
     """Build from a tar archive that has a Dockerfile in it.
 
-    cached: False runs every step again, so that packages are fetched anew.
+    cached: False runs every step again, so that packages are fetched anew. The container of a step
+    that fails is removed too (engines without BuildKit keep it otherwise).
     """
     fresh = () if cached else ("--no-cache",)
-    words = ("docker", "build", *fresh, *_labels(labels or {}), "--tag", tag, "-")
+    words = ("docker", "build", "--force-rm", *fresh, *_labels(labels or {}), "--tag", tag, "-")
     return Command(words, stdin=context)
 
 

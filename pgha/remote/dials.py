@@ -110,7 +110,14 @@ def explained(
         return _shut(error, name, dials, look)
     if isinstance(error, OSError):
         return Unreachable(f"{name} cannot be reached: {_reason(error)}.", next=look)
-    return Unreachable(f"{name} does not answer as an SSH server: {error}.", next=look)
+    # OpenSSH 9.8 and later (sshd_config(5), PerSourcePenalties).
+    turned_away = (
+        " After failed sign-ons OpenSSH turns whoever made them away for some minutes."
+        if "banner" in str(error)
+        else ""
+    )
+    message = f"{name} does not answer as an SSH server: {error}.{turned_away}"
+    return Unreachable(message, next=look)
 
 
 def _unknown(error: WrongKey, name: str, look: str) -> Unreachable:

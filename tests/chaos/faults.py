@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.chaos.watch import until
 from tests.chaos.world import ChaosCluster
-from tests.client.client import Engine, docker
+from tests.client.engine import Engine, docker, stall
 
 EXEC_S = 3.0
 
@@ -77,13 +77,7 @@ def pause(cluster: ChaosCluster, node: str) -> Fault:
         until(
             lambda: _age_s(docker, name) > EXEC_S, timeout_s=30.0, what=f"{name} is up for a while"
         )
-        # runc tries for some hundredths of a second, and gives up and thaws where a process waits
-        # for the disk as long as that.
-        until(
-            lambda: docker("pause", name, check=False).strip() == name,
-            timeout_s=10.0,
-            what=f"{name} is frozen",
-        )
+        stall(name, docker)
 
     return Fault("pause container", (node,), do, lambda: _ignore(docker("unpause", name)))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
+from pgha.waiting import wait_until
+
 
 class Engine:
     """Called with a docker command's words, it runs them and returns the output."""
@@ -29,6 +31,19 @@ class Engine:
 
 
 docker = Engine()
+
+STALLS_S = 10.0
+
+
+def stall(container: str, engine: Engine = docker) -> None:
+    """`docker pause`. runc tries for some hundredths of a second, and gives up and thaws where a
+    process waits for the disk as long as that: then it is told again."""
+    wait_until(
+        lambda: engine("pause", container, check=False).strip() == container,
+        timeout_s=STALLS_S,
+        what=f"{container} is frozen",
+        pause_s=0.02,
+    )
 
 
 def ship(image: str, engine: Engine) -> None:

@@ -19,6 +19,7 @@ from pgha.locking import path_of
 from pgha.waiting import wait_until
 from tests.chaos.world import NIGHTLY, at_night
 from tests.client.client import Written, docker
+from tests.client.engine import stall
 from tests.integration.real_cluster import BY_HAND, Done, RealCluster
 
 SIGNALS = itertools.cycle((signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
@@ -97,13 +98,13 @@ def test_a_move_home(at_home: RealCluster, step: str) -> None:
 
 @pytest.mark.parametrize(
     "step",
-    ["pgha-node vote", "pgha-node fetch", "pgha-node promote", *at_night(*FAILOVER[2:])],
+    ["pgha-node fetch", "pgha-node promote", *at_night("pgha-node vote", *FAILOVER[2:])],
 )
 def test_a_promotion(at_home: RealCluster, step: str) -> None:
     standby = at_home.container("node-1")
     with at_home.client.writing() as writing:
         # It lags while the witness acknowledges: so it has something to fetch.
-        docker("pause", standby)
+        stall(standby)
         at_home.client.psql("CREATE TABLE lag AS SELECT generate_series(1, 100000); DROP TABLE lag")
         at_home.kill("node-0")
         docker("unpause", standby)
@@ -117,10 +118,13 @@ def test_a_promotion(at_home: RealCluster, step: str) -> None:
 @pytest.mark.parametrize(
     "step",
     [
-        "container start",
-        "pgha-node rewind upstream=node-1 check=true",
         "pgha-node rewind upstream=node-1 by=",
-        *at_night("pgha-node follow", "pgha-node steer"),
+        *at_night(
+            "container start",
+            "pgha-node rewind upstream=node-1 check=true",
+            "pgha-node follow",
+            "pgha-node steer",
+        ),
     ],
 )
 def test_a_recovery_by_rewinding(at_home: RealCluster, step: str) -> None:
@@ -146,7 +150,8 @@ def test_a_recovery_by_a_new_copy(at_home: RealCluster, step: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", ["pgha-node halt services=doors", "pgha-node halt services=all", "container stop"]
+    "step",
+    ["pgha-node halt services=all", *at_night("pgha-node halt services=doors", "container stop")],
 )
 def test_a_stop(at_home: RealCluster, step: str) -> None:
     with at_home.client.writing() as writing:
@@ -160,7 +165,7 @@ def test_a_stop(at_home: RealCluster, step: str) -> None:
 
 @pytest.mark.parametrize(
     "step",
-    ["container start", "pgha-node serve", "pgha-node follow", *at_night("pgha-node steer")],
+    ["pgha-node serve", *at_night("container start", "pgha-node follow", "pgha-node steer")],
 )
 def test_a_start(at_home: RealCluster, step: str) -> None:
     with at_home.client.writing() as writing:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.client.client import docker
+from tests.client.engine import stall
 from tests.integration.real_cluster import RealCluster
 
 
@@ -51,7 +52,7 @@ def test_other_settings_than_at_init_are_told_file_by_file(cluster: RealCluster)
 
 
 def test_a_node_that_is_away_is_told_and_not_waited_for(cluster: RealCluster) -> None:
-    docker("pause", cluster.container("node-1"))
+    stall(cluster.container("node-1"))
     try:
         found = findings(cluster, code=0)
     finally:

@@ -170,6 +170,8 @@ def test_a_proxy_command_that_ends_at_once_is_no_long_wait(server: Loopback) -> 
     error = fails(configured(server, "Host db\n ProxyCommand false\n"))
     assert time.monotonic() - begun < 2
     assert "db does not answer as an SSH server" in error.message
+    # So it looks as well where OpenSSH turns us away for what we did before.
+    assert "After failed sign-ons OpenSSH turns whoever made them away" in error.message
 
 
 def test_host_key_alias_is_the_name_that_counts(server: Loopback) -> None:

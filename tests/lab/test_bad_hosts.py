@@ -101,7 +101,7 @@ case $1 in info) docker.real "$@" | sed 's/"ServerVersion":"[^"]*"/"ServerVersio
 *) exec docker.real "$@" ;; esac
 """
 _NO_GROUP = "gpasswd -d ops docker; mv /etc/sudoers.d/ops /root/"
-_VOLUMES = "/data/$CLUSTER"
+_VOLUMES = "$VOLUMES"
 
 FAULTS = (
     Fault(
@@ -155,7 +155,7 @@ FAULTS = (
     ),
     Fault(
         "another user's lock",
-        "anna@desk: recovery is at work on {{cluster}} since 2026-01-02T03:04:05+00:00",
+        "anna@desk: recovery is at work on {cluster} since 2026-01-02T03:04:05+00:00",
         harm=somebody_at_work,
         init=6,
         status=None,
@@ -169,7 +169,7 @@ def broken(fault: Fault, hosts: Hosts) -> Iterator[None]:
         with fault.harm(hosts):
             yield
         return
-    run = f"set -e; CLUSTER={hosts.cluster.name}; "
+    run = f"set -e; VOLUMES={hosts.cluster.settings.volume_root}; "
     hosts.lab.on(BAD, "bash", "-c", run + fault.do)
     try:
         yield

@@ -65,7 +65,7 @@ def does_what_status_says(cluster: OfTheLab) -> None:
         if not problems:
             return
         remedy = next(p["remedy"] for p in problems if p["remedy"].startswith("inv "))
-        assert cluster.inv(*remedy.split()[1:]).code == 0
+        assert typed(cluster, remedy) == 0
     raise AssertionError(cluster.status()["problems"])
 
 
