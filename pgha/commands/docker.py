@@ -246,7 +246,7 @@ def build(
     that fails is removed too (engines without BuildKit keep it otherwise).
     """
     fresh = () if cached else ("--no-cache",)
-    words = ("docker", "build", "--force-rm", *fresh, *_labels(labels or {}), "--tag", tag, "-")
+    words = ("docker", "build", *fresh, *_labels(labels or {}), "--force-rm", "--tag", tag, "-")
     return Command(words, stdin=context)
 
 

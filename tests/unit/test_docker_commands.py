@@ -100,11 +100,11 @@ def test_a_containers_life() -> None:
 
 def test_images() -> None:
     built = docker.build(b"tar", "x:1", labels={"io.pgha.build": "abc"})
-    assert built.quoted == "docker build --force-rm --label io.pgha.build=abc --tag x:1 -"
+    assert built.quoted == "docker build --label io.pgha.build=abc --force-rm --tag x:1 -"
     assert built.stdin == b"tar"
     assert (
         docker.build(b"", "x:1", cached=False).quoted
-        == "docker build --force-rm --no-cache --tag x:1 -"
+        == "docker build --no-cache --force-rm --tag x:1 -"
     )
     assert docker.import_image(b"tar", "base:1") == Command(
         ("docker", "image", "import", "-", "base:1"), b"tar"
