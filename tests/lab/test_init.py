@@ -74,11 +74,15 @@ def test_swarms_that_cannot_be_used_are_named(bare: Hosts) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(fresh: Hosts) -> Hosts:
+def made(fresh: Hosts) -> Iterator[Hosts]:
     """A cluster whose hosts `init` has made a Swarm."""
-    fresh.cluster.inv("init")
-    fresh.sql("node-0", "CREATE TABLE seen (host text)")
-    return fresh
+    try:
+        fresh.cluster.inv("init")
+        fresh.sql("node-0", "CREATE TABLE seen (host text)")
+        yield fresh
+    finally:
+        fresh.lab.heal()
+        fresh.wipe()
 
 
 def test_init_makes_a_healthy_cluster_of_hosts_that_were_in_no_swarm(made: Hosts) -> None:
