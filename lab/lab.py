@@ -17,7 +17,7 @@ from lab.up import await_hosts, bring_up, reach, require_ours, together
 from pgha.base_image import Report
 from pgha.commands import docker
 from pgha.commands.base import Command
-from pgha.errors import Refused, Unreachable, Usage
+from pgha.errors import CommandFailed, Refused, Unreachable, Usage
 from pgha.hosts import Host, Result
 from pgha.local_host import LocalHost
 from pgha.locking import lock_here
@@ -26,6 +26,8 @@ from pgha.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 STALLS_S = 10.0
+# With which runc gives a pause up.
+NOT_FROZEN = "unable to freeze"
 
 
 def unreported(line: str) -> None:
@@ -274,9 +276,12 @@ class Lab:
         """Whether it is frozen now. runc tries for some hundredths of a second, and gives up and
         thaws where a process waits for the disk as long as that."""
         pause = Command(("docker", "pause", seen.container))
-        done = self._here.run(pause, timeout_s=WORK_S, check=False)
-        if done.status != 0:
-            raise Unreachable(done.stderr.strip())
+        try:
+            self._here.run(pause, timeout_s=WORK_S)
+        except CommandFailed as error:
+            if not any(NOT_FROZEN in line for line in error.details):
+                raise
+            raise Unreachable(" ".join(error.details)) from error
         return True
 
     def _docker(self, *words: str) -> None:

@@ -47,6 +47,13 @@ class Permitted(Command):
     before: tuple[str, ...] = ()
 
     @property
+    def when_late(self) -> str:
+        """What to think of where it does not end in time: PAM lets whoever is wrong wait for some
+        seconds (pam_unix(8), `nodelay`)."""
+        late = "sudo takes long over a password that is wrong (SUDO_PASSWORD)."
+        return late if self.password else ""
+
+    @property
     def quoted(self) -> str:
         script = _WITH if self.password else _WITHOUT
         return shlex.join((*self.before, "sh", "-c", script, "docker", *self.words))

@@ -42,13 +42,10 @@ class SshHost(Host):
         try:
             result = channel.run(ours, deadline, on_line)
         except Unreachable as error:
-            if not (isinstance(ours, Permitted) and ours.password):
+            if not isinstance(ours, Permitted) or not ours.when_late:
                 raise
-            # PAM lets whoever is wrong wait for some seconds (pam_unix(8), `nodelay`).
-            slow = "sudo takes long over a password that is wrong (SUDO_PASSWORD)."
-            raise Unreachable(
-                f"{error.message} {slow}", next=error.next, details=error.details
-            ) from error
+            message = f"{error.message} {ours.when_late}"
+            raise Unreachable(message, next=error.next, details=error.details) from error
         if isinstance(ours, Permitted) and result.status == FORBIDDEN:
             self._credentials.refused.add(self.name)
         return result

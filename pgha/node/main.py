@@ -28,6 +28,7 @@ from pgha.node.vigil import LOOK_S, Vigil
 SSHD = ("/usr/sbin/sshd", "-D", "-e", "-f", "/etc/ssh/pgha/sshd_config")
 VERB, AGENT = "/usr/bin/pgha-node", "/usr/bin/pgha-agent"
 
+# So long after its end a child is started again; longer each time where it does not last.
 AGAIN_S = 0.2
 PRUNE_S = 5.0
 # So long after a stall a process that was killed in it is gone.

@@ -24,8 +24,9 @@ class Vigil:
 
     def silent_s(self, now: float, limit_s: float, *, heard: bool, ended: bool) -> float | None:
         """For how long it has been silent, where that is too long; None: it is not. limit_s: the
-        election timeout: the others, who heard its last beat at its last sign or later, elect
-        nobody before. heard: it gave a sign since the last look. ended: its process has."""
+        election timeout: the others suspect nobody before they have missed its beats for as long,
+        and a beat is a tenth of that older than the last sign at most. heard: it gave a sign since
+        the last look. ended: its process has."""
         looked_at, self._looked_at = self._looked_at, now
         slept = now - looked_at > limit_s
         if heard:

@@ -112,7 +112,7 @@ def explained(
         return Unreachable(f"{name} cannot be reached: {_reason(error)}.", next=look)
     # OpenSSH 9.8 and later (sshd_config(5), PerSourcePenalties).
     turned_away = (
-        " After failed sign-ons OpenSSH turns whoever made them away for some minutes."
+        " After failed sign-ons OpenSSH turns whoever made them away for a while."
         if "banner" in str(error)
         else ""
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
+from lab.lab import NOT_FROZEN, STALLS_S
 from pgha.waiting import wait_until
 
 
@@ -32,18 +33,21 @@ class Engine:
 
 docker = Engine()
 
-STALLS_S = 10.0
-
 
 def stall(container: str, engine: Engine = docker) -> None:
     """`docker pause`. runc tries for some hundredths of a second, and gives up and thaws where a
     process waits for the disk as long as that: then it is told again."""
-    wait_until(
-        lambda: engine("pause", container, check=False).strip() == container,
-        timeout_s=STALLS_S,
-        what=f"{container} is frozen",
-        pause_s=0.02,
-    )
+
+    def frozen() -> bool:
+        try:
+            engine("pause", container)
+        except AssertionError as complaint:
+            if NOT_FROZEN not in str(complaint):
+                raise
+            return False
+        return True
+
+    wait_until(frozen, timeout_s=STALLS_S, what=f"{container} is frozen", pause_s=0.02)
 
 
 def ship(image: str, engine: Engine) -> None:

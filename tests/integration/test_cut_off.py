@@ -98,7 +98,7 @@ def test_a_move_home(at_home: RealCluster, step: str) -> None:
 
 @pytest.mark.parametrize(
     "step",
-    ["pgha-node fetch", "pgha-node promote", *at_night("pgha-node vote", *FAILOVER[2:])],
+    ["pgha-node vote", "pgha-node fetch", "pgha-node promote", *at_night(*FAILOVER[2:])],
 )
 def test_a_promotion(at_home: RealCluster, step: str) -> None:
     standby = at_home.container("node-1")
@@ -118,13 +118,10 @@ def test_a_promotion(at_home: RealCluster, step: str) -> None:
 @pytest.mark.parametrize(
     "step",
     [
+        "container start",
+        "pgha-node rewind upstream=node-1 check=true",
         "pgha-node rewind upstream=node-1 by=",
-        *at_night(
-            "container start",
-            "pgha-node rewind upstream=node-1 check=true",
-            "pgha-node follow",
-            "pgha-node steer",
-        ),
+        *at_night("pgha-node follow", "pgha-node steer"),
     ],
 )
 def test_a_recovery_by_rewinding(at_home: RealCluster, step: str) -> None:
@@ -150,8 +147,7 @@ def test_a_recovery_by_a_new_copy(at_home: RealCluster, step: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "step",
-    ["pgha-node halt services=all", *at_night("pgha-node halt services=doors", "container stop")],
+    "step", ["pgha-node halt services=doors", "pgha-node halt services=all", "container stop"]
 )
 def test_a_stop(at_home: RealCluster, step: str) -> None:
     with at_home.client.writing() as writing:
@@ -165,7 +161,7 @@ def test_a_stop(at_home: RealCluster, step: str) -> None:
 
 @pytest.mark.parametrize(
     "step",
-    ["pgha-node serve", *at_night("container start", "pgha-node follow", "pgha-node steer")],
+    ["container start", "pgha-node serve", "pgha-node follow", *at_night("pgha-node steer")],
 )
 def test_a_start(at_home: RealCluster, step: str) -> None:
     with at_home.client.writing() as writing:

@@ -20,12 +20,6 @@ from tests.lab.hosts import Hosts
 # that the suite of the day is done in its time.
 _AT_NIGHT = frozenset(
     {
-        "test_build",
-        "test_failback",
-        "test_failover_to_the_same_node",
-        "test_init",
-        "test_start",
-        "test_stop",
         "test_the_primary_moves_and_comes_home",
         "test_it_stops_and_starts",
         "test_a_host_that_reboots_comes_back_by_itself",

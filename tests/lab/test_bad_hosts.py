@@ -22,8 +22,8 @@ OLD = "19.03.15"
 @dataclass(frozen=True)
 class Fault:
     """What is wrong with the host. says: the sentence about it. do, undo: scripts of its root; the
-    tool's own files are broken by `harm`. codes: those of `init`, and of `status` where no cluster
-    is; None: it has no reason to look there."""
+    tool's own files are broken by `harm`. init, status: their exit codes where there is no cluster;
+    None: `status` has no reason to look there."""
 
     what: str
     says: str
@@ -100,8 +100,6 @@ _WRAPPER = f"""#!/bin/sh
 case $1 in info) docker.real "$@" | sed 's/"ServerVersion":"[^"]*"/"ServerVersion":"{OLD}"/' ;;
 *) exec docker.real "$@" ;; esac
 """
-_NO_GROUP = "gpasswd -d ops docker; mv /etc/sudoers.d/ops /root/"
-_VOLUMES = "$VOLUMES"
 
 FAULTS = (
     Fault(
@@ -143,14 +141,14 @@ FAULTS = (
     Fault(
         "a user without rights",
         "user ops may not use Docker",
-        _NO_GROUP,
+        "gpasswd -d ops docker; mv /etc/sudoers.d/ops /root/",
         "gpasswd -a ops docker; mv /root/ops /etc/sudoers.d/",
     ),
     Fault(
         "a full disk",
         "MB are free at",
-        f"mkdir -p {_VOLUMES}; mount -t tmpfs -o size=32m tmpfs {_VOLUMES}",
-        f"umount {_VOLUMES}; rmdir {_VOLUMES}",
+        "mkdir -p $VOLUMES; mount -t tmpfs -o size=32m tmpfs $VOLUMES",
+        "umount $VOLUMES; rmdir $VOLUMES",
         status=None,
     ),
     Fault(
