@@ -25,7 +25,8 @@ from pgha.topology import LOCAL_HOST
 from pgha.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
-STALLS_S = 10.0
+# Newer ones of runc try for half a minute before they give up.
+STALLS_S = 60.0
 # With which runc gives a pause up.
 NOT_FROZEN = "unable to freeze"
 
@@ -273,8 +274,9 @@ class Lab:
     # How it is done
 
     def _stalls(self, seen: Seen) -> bool:
-        """Whether it is frozen now. runc tries for some hundredths of a second, and gives up and
-        thaws where a process waits for the disk as long as that."""
+        """Whether it is frozen now. A control group of version 1 cannot always be frozen while
+        processes begin in it: runc (libcontainer/cgroups/fs/freezer.go) tries, gives up, and thaws.
+        """
         pause = Command(("docker", "pause", seen.container))
         try:
             self._here.run(pause, timeout_s=WORK_S)

@@ -35,8 +35,8 @@ docker = Engine()
 
 
 def stall(container: str, engine: Engine = docker) -> None:
-    """`docker pause`. runc tries for some hundredths of a second, and gives up and thaws where a
-    process waits for the disk as long as that: then it is told again."""
+    """`docker pause`, told again where runc gave up: with control groups of version 1 it cannot
+    always freeze a container in which processes begin meanwhile (`Lab.pause`)."""
 
     def frozen() -> bool:
         try:
