@@ -110,13 +110,16 @@ def explained(
         return _shut(error, name, dials, look)
     if isinstance(error, OSError):
         return Unreachable(f"{name} cannot be reached: {_reason(error)}.", next=look)
+    # Paramiko has no words for an end that it notices while it writes.
+    ended = isinstance(error, EOFError)
+    answer = "it ended the connection" if ended else str(error)
     # OpenSSH 9.8 and later (sshd_config(5), PerSourcePenalties).
     turned_away = (
         " After failed sign-ons OpenSSH turns whoever made them away for a while."
-        if "banner" in str(error)
+        if ended or "banner" in answer
         else ""
     )
-    message = f"{name} does not answer as an SSH server: {error}.{turned_away}"
+    message = f"{name} does not answer as an SSH server: {answer}.{turned_away}"
     return Unreachable(message, next=look)
 
 
