@@ -1,9 +1,9 @@
 """How long the commands take, as whole processes: `python -m bench.commands -e NAME [--runs 5]`.
 
-`status`, `failover`, `failback` and, where nobody takes over by himself (AUTO_FAILOVER=off,
-AUTO_RECOVERY=off), `failover` after the primary's container was killed, and `recovery`. With
-`--init` also `stop` and `init -f`: a new cluster, the old data moved aside. With `--silence NODE`,
-on a lab (docs/lab.md), also `status` while that host hears and says nothing.
+`status`, `build` of what is there, `failover`, `failback` and, where nobody takes over by himself
+(AUTO_FAILOVER=off, AUTO_RECOVERY=off), `failover` after the primary's container was killed, and
+`recovery`. With `--init` also `stop` and `init -f`: a new cluster, the old data moved aside. With
+`--silence NODE`, on a lab (docs/lab.md), also `status` while that host hears and says nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def timed(env: str | None, *words: str, may_fail: bool = False) -> float:
 
 def one_round(env: str | None, with_init: bool, silent: str) -> dict[str, float]:
     """Each command once, from a healthy cluster to a healthy cluster."""
-    times = {"status": timed(env, "status")}
+    times = {"status": timed(env, "status"), "build, nothing to do": timed(env, "build")}
     if silent:
         times["status, a host silent"] = _with_a_silent_host(env, silent)
     if with_init:

@@ -48,13 +48,12 @@ def inside(host: LocalHost, built: str, script: str, *, user: str = "root") -> s
     return host.run(helper, timeout_s=LIMIT_S).stdout
 
 
-def test_building_again_with_nothing_changed_does_nothing_and_is_quick(
+def test_building_again_with_nothing_changed_does_nothing(
     host: LocalHost, settings: Settings, built: str
 ) -> None:
     told: list[str] = []
     again = image.build(host, settings, told.append)
     assert not again.changed
-    assert again.seconds < 2
     assert told == [f"{built} is up to date"]
     assert again.image == image_name(settings)
 
