@@ -56,7 +56,7 @@ def test_the_primary_is_stalled_and_acknowledges_nothing_when_it_goes_on(
 ) -> None:
     with cluster.scenario() as s:
         s.must_move()
-        with s.asleep(faults.pause(cluster, s.primary)):
+        with s.asleep(s.primary, faults.pause(cluster, s.primary)):
             s.writes_go_on(on=s.standby)
         s.writes_go_on(on=s.standby)
 
@@ -66,7 +66,7 @@ def test_a_primary_that_wakes_up_without_its_agent_shows_nobody_what_is_past(
 ) -> None:
     with cluster.scenario() as s:
         s.must_move()
-        with s.asleep(faults.pause(cluster, s.primary)):
+        with s.asleep(s.primary, faults.pause(cluster, s.primary)):
             faults.kill_agent(cluster, s.primary).begin()
             s.writes_go_on(on=s.standby)
         s.writes_go_on(on=s.standby)

@@ -90,7 +90,7 @@ def test_the_agent_dies_while_main_hangs_on_the_primary(cluster: ChaosCluster) -
         # Nobody there can end its PostgreSQL: the quorum alone keeps it from acknowledging. Clients
         # that try it first get no further meanwhile, so it is the standby's probe that is asked.
         s.must_move()
-        with faults.freeze_main(cluster, s.primary):
+        with s.unattended(s.primary, faults.freeze_main(cluster, s.primary)):
             faults.kill_agent(cluster, s.primary).begin()
             s.writes_go_on(on=s.standby, door="")
         s.writes_go_on(on=s.standby)

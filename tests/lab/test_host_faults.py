@@ -43,7 +43,7 @@ def test_the_primarys_host_is_stalled_and_acknowledges_nothing_when_it_goes_on(
 ) -> None:
     with cluster.scenario() as s:
         s.must_move()
-        with s.asleep(host_faults.pause(cluster.lab, s.primary)):
+        with s.asleep(s.primary, host_faults.pause(cluster.lab, s.primary)):
             s.writes_go_on(on=s.standby)
         s.writes_go_on(on=s.standby)
 

@@ -135,6 +135,21 @@ def test_a_read_that_misses_what_another_read_saw_went_back_even_where_it_is_unk
     assert broken(rows(1), *history) == [checker.WENT_BACK]
 
 
+def test_a_node_that_nobody_attends_is_excused_for_its_own_reads_of_that_time() -> None:
+    writes = (ok(1, 0.0), ok(2, 1.0, "node-1", 2))
+    past = checker.Past("node-0", 1.0, 3.0)
+
+    def left(*reads: Read) -> int:
+        found = checker.check(History(writes, reads, (), ()), rows(1, 2))
+        return len([violation for violation in found if not past.covers(violation)])
+
+    assert left(read(2.0, 1)) == 0
+    assert left(read(2.0, 1, "node-1", 2)) == 1
+    assert left(read(3.0, 1)) == 1
+    lost = checker.check(History(writes, (), (), ()), rows(2))
+    assert [past.covers(violation) for violation in lost] == [False]
+
+
 def test_a_read_beside_a_write_may_see_it_or_not() -> None:
     assert broken(rows(1, 2), ok(1, 0.0), ok(2, 1.0), read(1.2, 1)) == []
     assert broken(rows(1, 2), ok(1, 0.0), ok(2, 1.0), read(1.2, 2)) == []
