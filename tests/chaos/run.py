@@ -22,12 +22,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos.checker import LOST, Violation, check, summary
+from tests.chaos.checker import LOST, Past, Violation, check, summary
 from tests.chaos.faults import Fault
 from tests.chaos.history import History, Outage, outages
 from tests.chaos.schedule import KINDS, Kind, Round, rounds
 from tests.chaos.watch import Watch
-from tests.chaos.world import GOES_ON_S, ChaosCluster, Roles
+from tests.chaos.world import GOES_ON_S, WAKES_S, ChaosCluster, Roles
 from tests.lab.cluster import on_four_hosts
 from tests.lab.host_faults import HOST_KINDS
 
@@ -45,6 +45,7 @@ class Result:
     by_kind: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     terms: int = 0
     stuck: str = ""
+    past: list[Past] = field(default_factory=list)
     violations: tuple[Violation, ...] = ()
     history: History = field(default_factory=History)
 
@@ -101,10 +102,19 @@ class Run:
                 heapq.heappush(agenda, (ends, 2 * order + 1, fault, False))
         begun = time.monotonic()
         while agenda:
-            at, _, fault, begins = heapq.heappop(agenda)
+            at, order, fault, begins = heapq.heappop(agenda)
             # The schedule's own time, not a wait for something to become true.
             time.sleep(max(0.0, begun + at - time.monotonic()))
+            turned = time.monotonic()
             self.turn(fault, begins)
+            if each.faults[order // 2].kind.stalls and not begins:
+                self.shows_the_past(fault.nodes[0], turned)
+        for role in each.unattended:
+            self.shows_the_past(str(getattr(roles, role)), begun)
+
+    def shows_the_past(self, node: str, since: float) -> None:
+        """Until a moment from now, by what docs/safety.md promises."""
+        self.result.past.append(Past(node, since, time.monotonic() + WAKES_S))
 
     def turn(self, fault: Fault, begins: bool) -> None:
         """Begin or end a fault; one that finds its node broken already is left out, and said so."""
@@ -154,7 +164,7 @@ class Run:
             w for w in history.writes if w.ended < counted or (w.client, w.number) in rows
         )
         there = {row: times for row, times in rows.items() if row in known}
-        found = check(replace(history, writes=writes), there)
+        found = check(replace(history, writes=writes), there, self.result.past)
         if found:
             self.say(summary(found))
         return found
@@ -237,7 +247,8 @@ def judged(
     result.history = watch.history()
     # A cluster that is stuck serves no rows: what was seen by clients is judged all the same.
     rows = {} if result.stuck else watch.rows()
-    result.violations = tuple(v for v in check(result.history, rows) if rows or v.rule != LOST)
+    found = check(result.history, rows, result.past)
+    result.violations = tuple(v for v in found if rows or v.rule != LOST)
     if not result.good:
         why = result.stuck or summary(result.violations)
         cluster.keep_evidence(watch.directory, why)

@@ -28,13 +28,16 @@ SHORTEST_S, LONGEST_S = 0.2, 12.0
 class Kind:
     """A fault that a schedule may choose. roles: where it makes sense; weight: how often it comes.
 
-    instant: it is done when it has begun (a process was killed)."""
+    instant: it is done when it has begun (a process was killed). stalls: its node is asleep, and
+    wakes up. takes: whom it keeps from ending the node's PostgreSQL (`main` or `agent`)."""
 
     name: str
     make: OfNode
     roles: tuple[str, ...] = ROLES
     weight: float = 1.0
     instant: bool = False
+    stalls: bool = False
+    takes: str = ""
 
 
 def _pair(peer_offset: int, way: Way) -> Callable[[ChaosCluster, str], Fault]:
@@ -53,12 +56,12 @@ KINDS = (
     Kind("kill container", faults.kill, weight=3),
     Kind("stop container", faults.stop),
     Kind("restart container", faults.restart, weight=2, instant=True),
-    Kind("pause container", faults.pause, weight=3),
+    Kind("pause container", faults.pause, weight=3, stalls=True),
     Kind("kill PostgreSQL", faults.kill_postgres, DATA, 3, instant=True),
     Kind("kill a backend", faults.kill_backend, ("primary",), instant=True),
-    Kind("kill the agent", faults.kill_agent, weight=2, instant=True),
-    Kind("stop the agent", faults.freeze_agent, weight=2),
-    Kind("stop main", faults.freeze_main),
+    Kind("kill the agent", faults.kill_agent, weight=2, instant=True, takes="agent"),
+    Kind("stop the agent", faults.freeze_agent, weight=2, takes="agent"),
+    Kind("stop main", faults.freeze_main, takes="main"),
     Kind("stop the postmaster", faults.freeze_postmaster, DATA),
     Kind("stop PostgreSQL", faults.freeze_postgres, DATA),
     Kind("kill Pgpool-II", faults.kill_pgpool, instant=True),
@@ -101,6 +104,13 @@ class Round:
     def single(self) -> Planned | None:
         """Its fault, where it has only one: then what clients saw is that fault's doing."""
         return self.faults[0] if len(self.faults) == 1 else None
+
+    @property
+    def unattended(self) -> tuple[str, ...]:
+        """The roles on whose nodes neither main nor the agent can end PostgreSQL: two faults at
+        once, and readers may be shown what is past meanwhile (docs/safety.md, rule 4)."""
+        taken = {(planned.role, planned.kind.takes) for planned in self.faults}
+        return tuple(r for r in ROLES if {(r, "main"), (r, "agent")} <= taken)
 
 
 def rounds(seed: int, kinds: Sequence[Kind] = KINDS) -> Iterator[Round]:

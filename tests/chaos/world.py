@@ -206,9 +206,8 @@ class Scenario:
             assert self.after == self.before, f"{self.before} → {self.after}"
 
     def violations(self, history: History) -> tuple[Violation, ...]:
-        found = check(history, self.watch.rows())
-        found = tuple(v for v in found if not (self.loses and v.rule in (LOST, WENT_BACK)))
-        return tuple(v for v in found if not any(past.covers(v) for past in self._past))
+        found = check(history, self.watch.rows(), self._past)
+        return tuple(v for v in found if not (self.loses and v.rule in (LOST, WENT_BACK)))
 
     @contextmanager
     def asleep(self, node: str, fault: AbstractContextManager[object]) -> Iterator[None]:

@@ -91,7 +91,7 @@ def _lab(cluster: ChaosCluster) -> Lab:
 
 HOST_KINDS = (
     Kind("kill host", _of(kill), weight=3),
-    Kind("stall host", _of(pause), weight=2),
+    Kind("stall host", _of(pause), weight=2, stalls=True),
     Kind("isolate host", _of(isolate), weight=2),
     Kind("silence host", _of(silence), weight=2),
     Kind("reboot host", _of(reboot), instant=True),
@@ -99,6 +99,6 @@ HOST_KINDS = (
     *(Kind("cut hosts one way", _cut_from(n, one_way=True)) for n in (1, 2)),
     Kind("kill container", faults.kill, weight=2),
     Kind("stop container", faults.stop),
-    Kind("pause container", faults.pause, weight=2),
+    Kind("pause container", faults.pause, weight=2, stalls=True),
     Kind("restart container", faults.restart, instant=True),
 )
