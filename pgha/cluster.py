@@ -284,36 +284,56 @@ class Cluster:
     ) -> Outcome:
         """Observe, plan, ask, act, verify; under the lock, unless nothing will be changed.
 
-        hold: the agents leave the cluster to us meanwhile.
+        hold: the agents leave the cluster to us meanwhile, but not while somebody is asked: it is
+        theirs as long as he thinks, and looked at again afterwards.
         """
+        from pgha.execute import Outcome
+
+        self._open()
+        with contextlib.nullcontext() if dry_run else self._locked(command):
+            with self._held(command, hold and not dry_run):
+                state, plan = self._planned(command, operation, rest)
+                if dry_run or not plan.stages:
+                    return Outcome(plan, (), state, 0.0)
+                if not plan.loses:
+                    return self._carried_out(plan, state)
+            if not (confirm and confirm(plan)):
+                raise Refused(f"{plan.loses} It was not confirmed: nothing was changed.")
+            with self._held(command, hold):
+                state, now = self._planned(command, operation, rest)
+                if (now.title, now.loses) != (plan.title, plan.loses):
+                    raise Refused(
+                        "Since you were asked the cluster has become another one: nothing was "
+                        "changed.",
+                        next="inv status",
+                    )
+                return self._carried_out(now, state)
+
+    def _planned(self, command: str, operation: Operation, rest: bool) -> tuple[ClusterState, Plan]:
+        """What is true, and what an operation makes of it. Raises Refused."""
+        from pgha.operations.membership import require_a_host, require_members
+
+        state = self._whole(rest=rest, patient=True)
+        require_a_host(state)
+        if command not in ("init", "stop"):
+            require_members(state)
+        return state, operation(state).within(self.settings.compose_http_timeout)
+
+    def _carried_out(self, plan: Plan, state: ClusterState) -> Outcome:
         from pgha.counting import Counting
         from pgha.execute import Outcome, execute
         from pgha.nodes import VerbError
-        from pgha.operations.membership import require_a_host, require_members
 
-        world = self._open()
-        with self._alone(command, dry_run, hold):
-            state = self._whole(rest=rest, patient=True)
-            require_a_host(state)
-            if command not in ("init", "stop"):
-                require_members(state)
-            plan = operation(state).within(self.settings.compose_http_timeout)
-            if dry_run or not plan.stages:
-                return Outcome(plan, (), state, 0.0)
-            if plan.loses and not (confirm and confirm(plan)):
-                raise Refused(f"{plan.loses} It was not confirmed: nothing was changed.")
-            listener = Counting(self._listening())
-            listener.planned(plan)
-            try:
-                outcome = execute(plan, state, world, listener)
-            except VerbError as error:
-                if error.refused and listener.untouched:
-                    raise Refused(
-                        f"{error.message} Nothing was changed.", next=error.next
-                    ) from error
-                raise
-            final = outcome.state.with_nodes(*world.observe())
-            return Outcome(plan, outcome.done, final, outcome.seconds)
+        world, listener = self._open(), Counting(self._listening())
+        listener.planned(plan)
+        try:
+            outcome = execute(plan, state, world, listener)
+        except VerbError as error:
+            if error.refused and listener.untouched:
+                raise Refused(f"{error.message} Nothing was changed.", next=error.next) from error
+            raise
+        final = outcome.state.with_nodes(*world.observe())
+        return Outcome(plan, outcome.done, final, outcome.seconds)
 
     def _open(self) -> RealWorld:
         from pgha.hosts import unobserved
@@ -363,13 +383,12 @@ class Cluster:
         return self._listener or Listener()
 
     @contextlib.contextmanager
-    def _alone(self, command: str, dry_run: bool, hold: bool) -> Iterator[None]:
-        """No other operator, and no agent, changes the cluster meanwhile."""
-        with contextlib.ExitStack() as held:
-            if not dry_run:
-                held.enter_context(self._locked(command))
-            if hold and not dry_run:
-                held.enter_context(self._open().nodes.held(f"{self.by}: {command}"))
+    def _held(self, command: str, hold: bool) -> Iterator[None]:
+        """No agent changes the cluster meanwhile."""
+        if not hold:
+            yield
+            return
+        with self._open().nodes.held(f"{self.by}: {command}"):
             yield
 
     def _locked(self, command: str) -> AbstractContextManager[None]:

@@ -9,7 +9,6 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pgha.commands.base import Command
 from pgha.openssh import DEFAULT_KEYS, GLOBAL_KNOWN_HOSTS, USER_KNOWN_HOSTS, Here, Hop
 
 # Whom these drivers sign on as where config.json does not say; the others: root.
@@ -111,8 +110,8 @@ def hop_of(stored: Stored, here: Here, known_hosts: Path | None) -> Hop:
     )
 
 
-def look(stored: Stored, known_hosts: tuple[str, ...]) -> Command:
-    """With this people see for themselves. known_hosts: ssh's words for the file."""
+def ssh(stored: Stored, known_hosts: tuple[str, ...]) -> tuple[str, ...]:
+    """With this people get there themselves. known_hosts: ssh's words for the file."""
     key = ("-o", "IdentitiesOnly=yes", "-i", str(stored.key)) if stored.key else ()
     place = ("-p", str(stored.port), f"{stored.user}@{stored.address}")
-    return Command(("ssh", "-F", "none", *known_hosts, *key, *place, "true"))
+    return ("ssh", "-F", "none", *known_hosts, *key, *place)

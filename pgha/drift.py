@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pgha.node.report import Role
 from pgha.problem import Problem
 from pgha.state import ClusterState
-from pgha.topology import LOCAL_HOST
 
 
 def of_images(state: ClusterState) -> Iterator[Problem]:
@@ -22,9 +21,7 @@ def of_images(state: ClusterState) -> Iterator[Problem]:
         if node.outdated:
             message = f"{name}'s container is made from another image than its host has now."
             # Its volumes stay, and `start` makes a container that is missing from them.
-            again = f"docker stop {container} && docker rm {container}"
-            if node.host != LOCAL_HOST:
-                again = f"ssh {node.host} '{again}'"
+            again = node.typed(f"docker stop {container} && docker rm {container}")
             primary = node.role is Role.PRIMARY
             remedy = "inv failover" if primary else f"{again} && inv start"
             yield Problem("image", name, message, remedy)

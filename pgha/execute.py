@@ -80,7 +80,8 @@ class Listener:
 def execute(plan: Plan, state: ClusterState, world: World, listener: Listener) -> Outcome:
     """Run all stages of `plan`, beginning from `state`, which was observed just now.
 
-    Raises Failed with the steps that were done; the same command again plans the rest.
+    Raises Failed with the steps that were done and a command to type; the same command again plans
+    the rest.
     """
     begun, done = world.now(), list[StepDone]()
     for stage in plan.stages:
@@ -89,6 +90,7 @@ def execute(plan: Plan, state: ClusterState, world: World, listener: Listener) -
             state, finished = _run_stage(stage, state, world, listener)
         except PghaError as error:
             error.details = (*error.details, *_account(plan, done))
+            error.next = error.next or "inv status"
             raise
         done.extend(finished)
     return Outcome(plan, tuple(done), state, world.now() - begun)

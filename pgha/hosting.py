@@ -6,6 +6,7 @@ by a text and the status 1 that everything has: what kept it is found out by ask
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import replace
 
@@ -19,6 +20,9 @@ from pgha.limits import AGAIN_PAUSE_S, READY_AGAIN_S, SWARM_S
 from pgha.operations.swarm import trouble
 from pgha.plan import Relay, Run
 from pgha.waiting import Deadline
+
+# Docker's words about a container whose network was removed: `inv start` makes that again.
+_NO_NETWORK = re.compile(r"network \S+ not found")
 
 
 def run(host: Host, action: Run) -> None:
@@ -55,6 +59,8 @@ def _run_again(host: Host, command: Command, action: Run | Relay) -> None:
                 host.run(command, timeout_s=action.command_s)
             return
         except CommandFailed as error:
+            if _NO_NETWORK.search(error.stderr):
+                error.next = "inv start"
             if not action.again_s:
                 raise
             swarm = _swarm(host)

@@ -81,11 +81,9 @@ def way_to(machine: Machine, deadline: Deadline) -> Way:
     Raises Unreachable with the file, or the words of ssh, that say nothing of use.
     """
     stored = _stored(machine)
+    look = Command((*_shell(machine, stored), "true"))
     if stored is not None:
-        hop = docker_machine.hop_of(stored, here(), machine.known_hosts)
-        return Way((hop,), docker_machine.look(stored, _known_words(machine)))
-    configuration = ("-F", str(machine.ssh_config)) if machine.ssh_config else ()
-    look = Command(("ssh", *configuration, *_known_words(machine), machine.name, "true"))
+        return Way((docker_machine.hop_of(stored, here(), machine.known_hosts),), look)
 
     def ask_ssh(jump: Jump, through: tuple[Jump, ...]) -> Answer:
         return _ask(machine, openssh.question(jump, machine.ssh_config, through), deadline)
@@ -98,6 +96,24 @@ def way_to(machine: Machine, deadline: Deadline) -> Way:
         raise Unreachable(
             f"The SSH configuration of {machine.name} cannot be read: {error}.", next=look.quoted
         ) from None
+
+
+def shell_of(machine: Machine) -> str:
+    """What people type in front of a command to have it run there; "" where they are there."""
+    if machine.local:
+        return ""
+    try:
+        return Command(_shell(machine, _stored(machine))).quoted
+    except Unreachable:
+        return Command(_shell(machine, None)).quoted
+
+
+def _shell(machine: Machine, stored: docker_machine.Stored | None) -> tuple[str, ...]:
+    known = _known_words(machine)
+    if stored is not None:
+        return docker_machine.ssh(stored, known)
+    configuration = ("-F", str(machine.ssh_config)) if machine.ssh_config else ()
+    return ("ssh", *configuration, *known, machine.name)
 
 
 def hops(name: str, ask: Ask, here: Here, known_hosts: Path | None) -> tuple[Hop, ...]:

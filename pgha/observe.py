@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pgha.at_once import at_once
 from pgha.commands import docker
 from pgha.commands.docker_answers import ContainerLine, parse_ps
-from pgha.errors import PghaError, Unreachable
+from pgha.errors import CommandFailed, PghaError, Unreachable
 from pgha.hosts import NOT_FOUND
 from pgha.limits import AT_REST_S, ENGINE_S, OBSERVE_S, SPARE_S
 from pgha.node.report import Report, from_json
@@ -69,8 +69,9 @@ def observe(
     answers = at_once(jobs, timeout_s=timeout_s)
     return tuple(
         replace(
-            _node_state(n, answers["engine", n.host], answers["node", n.name]),
+            _node_state(n, topology, answers["engine", n.host], answers["node", n.name]),
             image_id=reach.container(n.name).image_id,
+            shell=reach.shell(n.name),
         )
         for n in wanted
     )
@@ -87,7 +88,7 @@ def _containers(reach: Reach, topology: Topology, node: str) -> Mapping[str, Con
     return {line.name: line for line in parse_ps(told.stdout)}
 
 
-def _node_state(node: Node, engine: object, probe: object) -> NodeState:
+def _node_state(node: Node, topology: Topology, engine: object, probe: object) -> NodeState:
     """Put together what the engine and the node said."""
     base = NodeState(
         node.name, node.kind, node.host, ContainerStatus.UNKNOWN, seen_at=time.monotonic()
@@ -97,11 +98,13 @@ def _node_state(node: Node, engine: object, probe: object) -> NodeState:
     if isinstance(engine, PghaError):
         if report is not None:  # The engine hangs; the node itself is alive.
             return replace(base, container=ContainerStatus.RUNNING, report=report)
-        return replace(base, error=engine.in_full)
+        return replace(base, error=engine.in_full, next=engine.next)
     assert isinstance(engine, Mapping)
     line = engine.get(node.container)
     if line is None:
         return replace(base, container=ContainerStatus.MISSING)
+    if line.state == "created" and topology.frontend_network not in line.networks:
+        return replace(base, container=ContainerStatus.MISSING, half_made=True)
     status = _STATUS.get(line.state, ContainerStatus.UNKNOWN)
     # The engine lists the image by its name as long as that name still means it, else by its id.
     base = replace(base, outdated=line.image.startswith("sha256:"))
@@ -122,8 +125,11 @@ def at_rest(reach: Reach, provision: Provision, seen: NodeState) -> NodeState:
     try:
         answer = reach.host(node.name).run(command, timeout_s=AT_REST_S)
         report = from_json(json.loads(answer.stdout)["report"])
+    except CommandFailed as error:
+        # Docker's last words say why its client has the status 125.
+        return replace(seen, error=" ".join((error.message, *error.details[-1:])))
     except PghaError as error:
-        return replace(seen, error=error.message)
+        return replace(seen, error=error.in_full)
     except (ValueError, KeyError):
         return replace(seen, error=f"{node.name}'s volumes tell nothing of a node.")
     return replace(seen, report=report, at_rest=True)

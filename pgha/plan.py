@@ -202,21 +202,6 @@ class Plan:
 
         return replace(self, stages=tuple(tuple(map(limited, stage)) for stage in self.stages))
 
-    def remaining(self, state: ClusterState) -> Plan:
-        """Without the steps at the beginning whose result already holds.
-
-        Only whole stages from the front, and finished steps within the first stage that is left: a
-        later step's result may hold now and be undone by an earlier step that still has to run.
-        """
-        stages = list(self.stages)
-        while stages:
-            left = tuple(step for step in stages[0] if not step.ensures.holds(state))
-            if left:
-                stages[0] = left
-                break
-            stages.pop(0)
-        return replace(self, stages=tuple(stages))
-
 
 def stages(*items: Step | Stage | None) -> tuple[Stage, ...]:
     """Steps alone and steps together, in order; None and empty stages are left out."""

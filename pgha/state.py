@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -26,7 +27,10 @@ class NodeState:
 
     at_rest: the report was read from the volumes of a stopped container.
     image_id: what its container is made from; "" where that was not seen. outdated: the image's
-    name means another image on that host by now.
+    name means another image on that host by now. half_made: instead of a container there is one
+    that whoever made it did not put on both networks; it never ran.
+    shell: how people run a command on its host ("": it is the machine that they are on). next:
+    what they can look at where the host refuses us; "": nothing in particular.
     seen_at: when, in seconds of a monotonic clock; no part of what is compared.
     """
 
@@ -39,11 +43,18 @@ class NodeState:
     at_rest: bool = False
     image_id: str = ""
     outdated: bool = False
+    half_made: bool = False
+    shell: str = ""
+    next: str = ""
     seen_at: float = field(default=0.0, compare=False)
 
     @property
     def running(self) -> bool:
         return self.container is ContainerStatus.RUNNING
+
+    def typed(self, line: str) -> str:
+        """A line for a shell as people type it to have it run on this node's host."""
+        return f"{self.shell} {shlex.quote(line)}" if self.shell else line
 
     @property
     def answers(self) -> bool:

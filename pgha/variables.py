@@ -259,7 +259,9 @@ class Settings:
     stop_timeout: int = variable(
         kinds.whole(1, 86_400, "a number of seconds"),
         "120",
-        "How long a container has to shut PostgreSQL down before Docker kills it, in seconds.",
+        "How long Docker waits for a container that ends (`docker stop`, a host that goes down) "
+        "before it kills it, in seconds. PostgreSQL is shut down fast within the first 100 of "
+        "them, immediately after that; less than 120 may cut it off.",
     )
     log_max_mb: int = variable(
         kinds.whole(1, 99_999_999, "a number of megabytes"),

@@ -159,7 +159,7 @@ def _of_container(state: ClusterState, node: NodeState) -> Iterator[Problem]:
     status, name = node.container, node.name
     if status is ContainerStatus.UNKNOWN:
         message = f"{node.host} does not answer: {node.error or 'no more is known'}"
-        yield Problem("host-unreachable", name, message, f"ssh {node.host} docker ps")
+        yield Problem("host-unreachable", name, message, node.next or node.typed("docker info"))
     elif status is ContainerStatus.MISSING:
         yield Problem(
             "container-missing", name, f"{name} has no container on {node.host}.", "inv start"
@@ -169,11 +169,13 @@ def _of_container(state: ClusterState, node: NodeState) -> Iterator[Problem]:
         yield Problem("container-stopped", name, f"{name}'s container is stopped.", remedy)
     elif status is ContainerStatus.PAUSED:
         message = f"{name}'s container is paused on {node.host}."
-        remedy = f"docker unpause {state.topology.node(name).container}"
+        remedy = node.typed(f"docker unpause {state.topology.node(name).container}")
         yield Problem("container-paused", name, message, remedy)
     elif node.report is None:
         message = f"{name} does not answer: {node.error or 'no more is known'}"
-        yield Problem("node-silent", name, message, f"inv recovery --node {name}")
+        # No command of ours leads in there.
+        remedy = node.typed(f"docker restart {state.topology.node(name).container}")
+        yield Problem("node-silent", name, message, remedy)
 
 
 def _of_role(state: ClusterState, node: NodeState) -> Iterator[Problem]:
@@ -290,7 +292,7 @@ def _of_agent(state: ClusterState, node: NodeState) -> Iterator[Problem]:
     agent, name = report.agent, node.name
     if not agent.running:
         message = f"{name}'s agent does not run: it takes no part in a failover."
-        remedy = f"docker restart {state.topology.node(name).container}"
+        remedy = node.typed(f"docker restart {state.topology.node(name).container}")
         yield Problem("agent-down", name, message, remedy)
         return
     if agent.why and node.role is not Role.FENCED:

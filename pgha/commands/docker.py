@@ -112,11 +112,6 @@ def network_connect(place: Attachment, container: str) -> Command:
     return _docker("network", "connect", *place.words("--alias"), place.network, container)
 
 
-def network_disconnect(network: str, container: str, *, force: bool = False) -> Command:
-    """Take a container off a network."""
-    return _docker("network", "disconnect", *(("--force",) if force else ()), network, container)
-
-
 def network_remove(*names: str) -> Command:
     """Remove networks that nobody is on."""
     return _docker("network", "rm", *names)
@@ -171,11 +166,6 @@ def remove(*names: str, force: bool = False) -> Command:
     return _docker("container", "rm", *(("--force",) if force else ()), *names)
 
 
-def logs(name: str, *, lines: int) -> Command:
-    """The last lines of a container's output."""
-    return _docker("container", "logs", "--tail", str(lines), name)
-
-
 def inspect(*names: str) -> Command:
     """All about these containers, one JSON object a line; exits with 1 where one is missing."""
     return _docker("container", "inspect", "--format", _CONTAINER_FORMAT, *names)
@@ -186,7 +176,7 @@ def ps(labels: Mapping[str, str]) -> Command:
     filters = _each("--filter", [f"label={key}={value}" for key, value in labels.items()])
     line = (
         '{"id":{{json .ID}},"name":{{json .Names}},"state":{{json .State}},'
-        '"image":{{json .Image}},"ports":{{json .Ports}},'
+        '"image":{{json .Image}},"ports":{{json .Ports}},"networks":{{json .Networks}},'
         '"cluster":{{json (.Label "io.pgha.cluster")}},"node":{{json (.Label "io.pgha.node")}}}'
     )
     return _docker("container", "ls", "--all", "--no-trunc", *filters, "--format", line)

@@ -69,6 +69,7 @@ class ContainerLine:
     cluster: str
     node: str
     ssh_port: int | None
+    networks: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,7 @@ def parse_ps(text: str) -> tuple[ContainerLine, ...]:
             cluster=text_of(line, "cluster"),
             node=text_of(line, "node"),
             ssh_port=_listed_ssh_port(text_of(line, "ports")),
+            networks=tuple(text_of(line, "networks").split(",")),
         )
         for line in documents(text)
     )

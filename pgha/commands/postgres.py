@@ -191,18 +191,21 @@ def history_name(timeline: int) -> str:
     return f"{timeline:08X}.history"
 
 
+_NOT_USED = "number not used"
+
+
 def placeholder_history(timeline: int) -> str:
     """A history file that takes a number out of use, for a standby on `timeline`.
 
     It names the standby's timeline and an LSN before all it has: so a standby looks at it, finds
     that the number left its own log in the past, and stays where it is.
     """
-    return f"{timeline}\t{show_lsn(1)}\tnumber not used\n"
+    return f"{timeline}\t{show_lsn(1)}\t{_NOT_USED}\n"
 
 
-def parent_of(history: History) -> int | None:
-    """The timeline that was left last; None for the first one."""
-    return history[-1][0] if history else None
+def is_placeholder(text: str) -> bool:
+    """Whether a history file is one of those."""
+    return text.rstrip().endswith(_NOT_USED)
 
 
 # --- WAL -----------------------------------------------------------------------------------------
@@ -395,8 +398,18 @@ def basebackup(bindir: str, target: str, *, connection: str, slot: str | None) -
         "--checkpoint=fast",
         "--no-password",
         "--no-manifest",
+        "--verbose",
         *(("--slot", slot) if slot else ()),
     )
+
+
+_BACKUP_END = re.compile(r"write-ahead log end point: ([0-9A-F]+/[0-9A-F]+)")
+
+
+def backup_end(said: str) -> int | None:
+    """Where the WAL of a base backup ends, by what pg_basebackup says (--verbose)."""
+    found = _BACKUP_END.search(said)
+    return parse_lsn(found[1]) if found else None
 
 
 def rewind(

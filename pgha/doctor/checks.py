@@ -226,7 +226,8 @@ def _keys(facts: Facts, name: str, held: Held) -> Iterator[Finding]:
 
 def _cluster(facts: Facts) -> Iterator[Finding]:
     if not facts.exists:
-        yield fine("cluster", "", "There is none yet: inv init makes it.")
+        again = "inv start, where its directories are still there"
+        yield fine("cluster", "", f"There is none yet: inv init makes it ({again}).")
     elif facts.verdict == "healthy":
         yield fine("cluster", "", "It is healthy.")
     elif facts.verdict == "degraded":

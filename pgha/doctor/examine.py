@@ -138,7 +138,7 @@ def _node(
     reach: Reach, provision: Provision, node: Node, seen: NodeState, engine: EngineInfo
 ) -> NodeFacts:
     if seen.container is ContainerStatus.MISSING:
-        return NodeFacts(node.name, node.host)
+        return NodeFacts(node.name, node.host, exists=False)
     held: Held | Failure | None = None
     if seen.running:
         held = _tried(

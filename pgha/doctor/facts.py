@@ -40,7 +40,7 @@ class HostFacts:
 
 @dataclass(frozen=True)
 class NodeFacts:
-    """One node. exists: it has a container.
+    """One node. exists: it has a container; None: that could not be seen.
 
     held: its files; a Failure: they could not be read; None: it does not run. wanted: the digest
     that each file should have.
@@ -48,7 +48,7 @@ class NodeFacts:
 
     name: str
     host: str
-    exists: bool = False
+    exists: bool | None = None
     held: Held | Failure | None = None
     wanted: Mapping[str, str] | None = None
 
@@ -75,5 +75,5 @@ class Facts:
 
     @property
     def exists(self) -> bool:
-        """Whether any node has a container."""
-        return any(node.exists for node in self.nodes)
+        """Whether any node has a container, or may have one."""
+        return any(node.exists is not False for node in self.nodes)

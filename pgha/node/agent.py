@@ -124,6 +124,7 @@ class Agent:
         pgpool.open_lobby, pgpool.leave_lobby = self._lobby.open, self._lobby.leave
         self._said: dict[str, str] = {}
         self._told = ""
+        self._saw_at = time.monotonic()
         self.ending_since: float | None = None
 
     def run(self) -> None:
@@ -131,17 +132,16 @@ class Agent:
         self._pulse.start()
         self._courier.start()
         say(f"{self._node.node} takes part, as process {os.getpid()}")
-        next_tick = turned = time.monotonic()
+        next_tick = turned = self._saw_at = time.monotonic()
         while self.ending_since is None or time.monotonic() - self.ending_since < ENDING_S:
             self._select.select(max(0.0, next_tick - time.monotonic()))
             self._alive()
             turned = self._have_slept(turned)
             local, why = complaint(lambda: self._sight.look(self.ending_since is not None))
             if local is None:
-                self._once("sight", f"cannot see this node: {why}")
-                next_tick = time.monotonic() + TICK_S
-                self._drop_all()
+                self._be_blind(why, turned)
                 continue
+            self._saw_at = turned
             self._hear(local)
             self._finish(local)
             now = time.monotonic()
@@ -169,6 +169,18 @@ class Agent:
             text = f"{self._node.node} steps down: {why}"
             self._act([Say("stepped-down", text, {"why": why})])
         return now
+
+    def _be_blind(self, why: str, now: float) -> None:
+        """Nothing is said or done for a node that cannot be seen; the others take it for dead after
+        the election timeout, and so its primary ends by then."""
+        self._once("sight", f"cannot see this node: {why}")
+        if now - self._saw_at > self._node.election_timeout_s and postgres.quit_primary():
+            say(f"{self._node.node} steps down: its agent cannot see it")
+        self._drop_all()
+        with contextlib.suppress(OSError):
+            os.read(self._woken, 4096)
+        # Whatever has woken it may do so again at once.
+        time.sleep(TICK_S)
 
     def _still_wanted(self, primary: str) -> bool:
         """For a steer that is under way, in another thread."""
@@ -206,6 +218,9 @@ class Agent:
             except queue.Empty:
                 return
             self._log(order, result)
+            if order.verb == "fence" and not result.ok:
+                # Busy, or its disk is full: who was told to end a primary does not wait for that.
+                postgres.quit_primary()
             # What the verb has changed, the decision must see.
             with contextlib.suppress(VerbError, OSError):
                 local = self._sight.look(self.ending_since is not None)

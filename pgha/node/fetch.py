@@ -20,7 +20,7 @@ from pgha.commands.lsn import is_beginning_of, segment_start, show_lsn
 from pgha.node import paths, postgres, process, wal
 from pgha.node.errors import Failed, Refused, VerbError
 from pgha.node.receiving import disconnect
-from pgha.node.state import Node, sync_directory
+from pgha.node.state import Node, sync_directory, write_durably
 from pgha.node.wal import SEGMENT_BYTES, End
 
 REPLAY_S = 60.0
@@ -161,7 +161,19 @@ def _receive(
     for name, _ in files:
         os.rename(incoming / (name + ".new"), incoming / name)
     sync_directory(incoming)
+    _bridge(mine.timeline, theirs.timeline, {name for name, _ in files})
     return theirs.lsn
+
+
+def _bridge(mine: int, theirs: int, came: set[str]) -> None:
+    """History files for the numbers between that were never used: a standby looks for a later
+    timeline number by number, and ends at the first that has no file. They come last, and the
+    highest first, so that it sees nothing before the row is whole."""
+    text = commands.placeholder_history(mine).encode()
+    for number in range(theirs - 1, mine, -1):
+        file = paths.DATA / "pg_wal" / commands.history_name(number)
+        if file.name not in came and not file.exists():
+            write_durably(file, text)
 
 
 def _require_same_bytes(mine: End, source: str, segments: list[Path]) -> None:

@@ -94,7 +94,13 @@ def follow(node: Node, source: str, term: int, timeout_s: float = STREAM_S) -> s
     if node.kind == "witness":
         theirs = upstream.look(node, source, term)
         change(follower)
-        return witness.follow(node, theirs, _voted(node, before), again=follower(before) == before)
+        return witness.follow(
+            node,
+            theirs,
+            _voted(node, before),
+            timeout_s=min(timeout_s, witness.STREAM_S),
+            again=follower(before) == before,
+        )
     if streams_from(node, source) and follower(before) == before:
         _drop_own_slots(node)
         return f"streams from {source}"

@@ -289,16 +289,22 @@ def fence(
         with contextlib.suppress(SqlFailed):
             if not postgres.in_recovery(node):
                 postgres.sql(node, "CHECKPOINT;", timeout_s=checkpoint_s)
-    change(
-        lambda a: replace(
-            a,
-            role=Role.FENCED,
-            upstream=to,
-            reason=reason,
-            position=a.position if a.role is Role.FENCED else None,
+    try:
+        change(
+            lambda a: replace(
+                a,
+                role=Role.FENCED,
+                upstream=to,
+                reason=reason,
+                position=a.position if a.role is Role.FENCED else None,
+            )
         )
-    )
-    gate.close()
+        gate.close()
+    except OSError:
+        # A disk that takes no word must not keep one that was passed over running.
+        if checkpoint_s == 0:
+            postgres.quit_primary()
+        raise
     how = postgres.stop(kill_after_s)
     if not postgres.has_data():
         return "fenced; it has no data"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -98,21 +99,31 @@ class Lobby:
             self._awake.wait()
             self._select.select(LOOK_S)  # with nobody to listen for, it is a pause
             with self._lock:
-                self._turn(time.monotonic())
+                entering = self._turn(time.monotonic())
+            # Without the lock: it starts processes, and the agent's loop comes by here.
+            for client in entering:
+                self._carry(client)
+                client.close()
 
-    def _turn(self, now: float) -> None:
+    def _turn(self, now: float) -> list[socket.socket]:
+        """Who enters now; those who have waited too long are let go."""
+        entering: list[socket.socket] = []
         if self._listener is not None:
             self._accept(self._listener)
             if now > self._closes_at:
                 self._leave()
         for client, since in list(self._waiting.items()):
             if self._admitted.is_set():
-                self._carry(client)
-            if self._admitted.is_set() or now - since > WAIT_S:
-                del self._waiting[client]
-                client.close()
+                entering.append(self._waiting_no_more(client))
+            elif now - since > WAIT_S:
+                self._waiting_no_more(client).close()
         if self._listener is None and not self._waiting:
             self._awake.clear()
+        return entering
+
+    def _waiting_no_more(self, client: socket.socket) -> socket.socket:
+        del self._waiting[client]
+        return client
 
     def _accept(self, listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
@@ -131,4 +142,6 @@ class Lobby:
         # Nobody's child: it outlives the agent.
         words = ("/usr/bin/setsid", "--fork", str(self._socat))
         ends = (f"FD:{number}", f"UNIX-CONNECT:{self._door}")
-        process.spawn((*words, *ends), handles=[number]).wait(timeout=STARTS_S)
+        # One that does not start costs this client its session, which it opens again.
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            process.spawn((*words, *ends), handles=[number]).wait(timeout=STARTS_S)

@@ -114,18 +114,23 @@ class Main:
         for child in self.kept:
             child.tend()
         try:
-            node, assignment = self._told()
-            self._look_after_agent(node, assignment)
-            self._prune(node)
+            self._read_again()
+        except (VerbError, OSError) as error:
+            self._say_once(str(error))
+        if self._read is None:
+            return
+        try:
+            # By what was last known, where it cannot be read: the agent must not go unwatched.
+            self._look_after_agent(*self._read[1:])
+            self._prune(self._read[1])
         except (VerbError, OSError) as error:
             self._say_once(str(error))
 
-    def _told(self) -> tuple[Node, Assignment]:
-        """Who this node is and what it was told; read again only when a file is another one."""
+    def _read_again(self) -> None:
+        """Who this node is and what it was told, where a file is another one."""
         stamps = tuple(_stamp(file) for file in (paths.NODE, paths.STATE))
         if self._read is None or self._read[0] != stamps:
             self._read = stamps, read_node(), read_assignment()
-        return self._read[1], self._read[2]
 
     def _look_after_agent(self, node: Node, assignment: Assignment) -> None:
         """The agent runs; one that is silent for too long is ended, and so is a primary beside it:

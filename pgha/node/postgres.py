@@ -9,16 +9,18 @@ from pgha.commands import postgres as commands
 from pgha.node import paths, process
 from pgha.node.errors import Failed, Refused
 from pgha.node.process import Done
-from pgha.node.state import Node, sync_directory, write_durably
+from pgha.node.state import Node, read_node, sync_directory, write_durably
 
 LIBRARY = Path("/usr/lib/postgresql")
 
 # Limits, seconds.
-CONTROLDATA_S = 1.0
+CONTROLDATA_S = 5.0
 SQL_S = 10.0
 FAST_STOP_S = 20.0
 IMMEDIATE_STOP_S = 10.0
 START_S = 120.0
+
+ENDED = "PostgreSQL ended while it started; its log says why."
 
 
 class SqlFailed(Failed):
@@ -63,13 +65,18 @@ def in_recovery_by_file() -> bool:
     return (paths.DATA / "standby.signal").exists()
 
 
-def control() -> commands.ControlData | None:
-    """pg_control; None where there is no data directory, or it cannot be read."""
+def control(timeout_s: float = CONTROLDATA_S) -> commands.ControlData | None:
+    """pg_control; None where there is no data directory, or it cannot be read.
+
+    Raises Failed("control") where that takes too long: nothing is known then.
+    """
     done = process.run(
         commands.controldata(bindir(), str(paths.DATA)),
-        timeout_s=CONTROLDATA_S,
+        timeout_s=timeout_s,
         env={"LC_ALL": "C"},
     )
+    if done.status == process.LATE and has_data():
+        raise Failed("control", f"pg_control could not be read: {done.last_line}.")
     try:
         return commands.parse_controldata(done.stdout) if done.status == 0 else None
     except ValueError:
@@ -94,7 +101,9 @@ def launch() -> None:
     if pid() is not None:
         return
     require_whole()
-    need_control()
+    found = need_control()
+    if in_recovery_by_file():
+        _drop_unused_numbers(found.timeline)
     # Numbers of processes come again in a container: one that is alive but no postmaster of ours
     # would make PostgreSQL believe that it runs already. Its socket has such a file as well, not in
     # a volume: it is still there when a container that was killed starts again.
@@ -110,7 +119,30 @@ def launch() -> None:
         # one ends at once.
         if not titles() or not process.holds_within(lambda: not titles(), 5.0):
             break
-    raise Failed("start", "PostgreSQL ended while it started; its log says why.")
+    raise Failed("start", ENDED)
+
+
+def _drop_unused_numbers(timeline: int) -> None:
+    """Take away history files that a promotion laid for numbers between, and that lead nowhere,
+    since it was cut off: a standby that starts takes the last number of an unbroken row for its
+    target, and does not start where that is no child of its own (PostgreSQL 17, "Timelines";
+    src/backend/access/transam/timeline.c). The next promotion lays its own.
+    """
+    directories = (paths.DATA / "pg_wal", Path(read_node().archive))
+    unused: list[Path] = []
+    number = timeline + 1
+    while files := [
+        file for d in directories if (file := d / commands.history_name(number)).exists()
+    ]:
+        if all(commands.is_placeholder(file.read_text()) for file in files):
+            unused += files
+        else:
+            unused = []
+        number += 1
+    for file in unused:
+        file.unlink()
+    for directory in {file.parent for file in unused}:
+        sync_directory(directory)
 
 
 def require_whole() -> None:
@@ -135,7 +167,9 @@ def start(timeout_s: float = START_S) -> None:
     """Start it and wait until it takes connections. Raises Failed("start")."""
     launch()
     ended = process.holds_within(lambda: accepting() or pid() is None, timeout_s)
-    if not ended or pid() is None:
+    if pid() is None:
+        raise Failed("start", ENDED)
+    if not ended:
         raise Failed("start", f"PostgreSQL takes no connections after {timeout_s:g} s.")
 
 
@@ -225,14 +259,15 @@ def quorum(node: Node, voters: tuple[str, ...]) -> str:
     return commands.quorum(voters or tuple(m.name for m in node.nodes), node.node)
 
 
-def connection_to(node: Node, name: str) -> str:
-    """The connection to another node's PostgreSQL, as the replication user."""
+def connection_to(node: Node, name: str, *, me: str = "") -> str:
+    """The connection to another node's PostgreSQL, as the replication user. me: what we are called
+    there, where that is not our node's name: by that a stream of WAL counts for the quorum."""
     return commands.upstream_conninfo(
         address=node.member(name).address,
         port=node.pgport,
         user=node.replication_user,
         passfile=str(paths.PGPASS),
-        me=node.node,
+        me=me or node.node,
     )
 
 

@@ -83,7 +83,7 @@ def probe(*, offline: bool = False, light: bool = False) -> Report:
         agent=None if offline else _agent(),
         disks=found.get("disks") or (),
         image=node.image,
-        busy="" if offline else lock.busy(),
+        busy=str(found.get("data error", "")) or ("" if offline else lock.busy()),
         members=tuple(member.name for member in node.nodes),
     )
 
@@ -149,7 +149,7 @@ def _disks(node: Node) -> tuple[Disk, ...]:
 
 def _data() -> Data | None:
     """What the data directory says of itself; where its WAL ends, when nothing runs on it."""
-    control = postgres.control()
+    control = postgres.control(SQL_S)
     if control is None:
         return None
     data = Data(control.system_identifier, control.state, control.timeline, control.checkpoint_lsn)

@@ -22,9 +22,13 @@ from pgha.node.errors import Failed
 T = TypeVar("T")
 
 
+# The status of a program that did not end within its limit, as timeout(1) has it.
+LATE = 124
+
+
 @dataclass(frozen=True)
 class Done:
-    """A program that ended; status 124: it did not within its limit and was killed."""
+    """A program that ended; status LATE: it did not within its limit and was killed."""
 
     status: int
     stdout: str
@@ -79,7 +83,7 @@ def run(
             pass_fds=held,
         )
     except subprocess.TimeoutExpired:
-        return Done(124, "", f"{Path(words[0]).name} did not end within {timeout_s:g} s")
+        return Done(LATE, "", f"{Path(words[0]).name} did not end within {timeout_s:g} s")
     except OSError as error:
         return Done(127, "", f"{words[0]}: {error.strerror}")
     return Done(

@@ -117,7 +117,9 @@ def copy(node: Node, source: str) -> str:
     words = commands.basebackup(
         postgres.bindir(),
         str(paths.INCOMING_DATA),
-        connection=postgres.connection_to(node, source),
+        # Under no node's name: what it streams is on no disk yet, and may be thrown away, but
+        # pg_basebackup tells positions as a standby does, and they would count for the quorum.
+        connection=postgres.connection_to(node, source, me="pgha"),
         # Our standby holds the slot while it runs; then a temporary one does.
         slot=node.me.slot if postgres.pid() is None else None,
     )
@@ -127,6 +129,8 @@ def copy(node: Node, source: str) -> str:
         raise Failed("copy", f"pg_basebackup failed: {done.last_line}")
     write_durably(paths.INCOMING_DATA / "standby.signal", b"")
     postgres.stop()
+    theirs = upstream.look(node, source)
+    _carry_over(node, commands.backup_end(done.stderr), theirs)
     moved = ""
     if paths.DATA.exists():
         directory = aside.new_directory(paths.VOLUME)
@@ -139,9 +143,28 @@ def copy(node: Node, source: str) -> str:
         )
     )
     _into_place()
-    theirs = upstream.look(node, source)
     aside.move_diverged(Path(node.archive), theirs.history, theirs.timeline)
     return f"a fresh copy of {source}{moved}"
+
+
+def _carry_over(node: Node, copied_to: int | None, theirs: upstream.Upstream) -> None:
+    """What the old server acknowledged after the backup's end stays on this node's disk: a majority
+    may be counted with it. The segments go into the new data, which replays them."""
+    try:
+        end = wal.own_end(node)
+        if end is None or copied_to is None or end.lsn <= copied_to:
+            return
+        upstream.require_beginning(end, theirs)
+        files = wal.chain(paths.DATA / "pg_wal", end, copied_to)
+    except (Failed, Refused):
+        # Broken or apart: it can have acknowledged nothing meanwhile.
+        return
+    target = paths.INCOMING_DATA / "pg_wal"
+    for name, file in files:
+        shutil.copyfile(file, target / name)
+        with (target / name).open("rb") as handle:
+            os.fsync(handle.fileno())
+    sync_directory(target)
 
 
 # --- pg_rewind -----------------------------------------------------------------------------------
@@ -174,13 +197,15 @@ def rewind(node: Node, source: str, check_only: bool) -> str:
     _require_possible(control, apart, cut_off)
     apart = apart or 0  # a rewind that was cut off has hidden it
     if check_only:
-        if control.clean and postgres.pid() is None:
-            _dry_run(node, source)
+        if control.clean and postgres.pid() is None and (why := _dry_run(node, source)):
+            raise Refused("cannot-rewind", why)
         return f"pg_rewind can work: the logs are one up to {show_lsn(apart)}"
     change(lambda a: replace(a, role=Role.FENCED, upstream=None, reason=f"rewinds to {source}"))
     postgres.stop()
     _recover(node)
-    _dry_run(node, source)
+    if why := _dry_run(node, source):
+        # It may be the network, or the source's: who asks again may have more luck.
+        raise Failed("rewind", why)
     kept = "" if cut_off else _keep_own_wal(node, end, apart, source)
     write_durably(paths.REWINDING, f"from {source}\n".encode())
     done = process.run(_words(node, source, dry_run=False), timeout_s=REWIND_S, dies_with_us=True)
@@ -220,7 +245,7 @@ def _recover(node: Node) -> None:
     done = postgres.single_user("", timeout_s=RECOVERY_S)
     postgres.become_standby_at_start()
     if done.status != 0 or not postgres.need_control().clean:
-        raise Refused("cannot-rewind", f"Crash recovery did not work: {done.last_line}")
+        raise Failed("rewind", f"Crash recovery did not work: {done.last_line}")
 
 
 def _words(node: Node, source: str, *, dry_run: bool) -> tuple[str, ...]:
@@ -242,10 +267,10 @@ def _words(node: Node, source: str, *, dry_run: bool) -> tuple[str, ...]:
     )
 
 
-def _dry_run(node: Node, source: str) -> None:
+def _dry_run(node: Node, source: str) -> str:
+    """Why pg_rewind does not work now; nothing where it would."""
     done = process.run(_words(node, source, dry_run=True), timeout_s=REWIND_S)
-    if done.status != 0:
-        raise Refused("cannot-rewind", f"pg_rewind cannot work: {done.last_line}")
+    return f"pg_rewind cannot work: {done.last_line}" if done.status != 0 else ""
 
 
 def _keep_own_wal(node: Node, end: End, apart: int, source: str) -> str:

@@ -142,6 +142,9 @@ class Rejoining:
             self._get_stuck(target, result, out)
         else:
             self._pauses.later("follow", now)
+            # It goes on trying; whoever waits for it may make a new copy.
+            self._trouble.why = result.said
+            self._trouble.needs_copy = self._pauses.in_vain("follow")
 
     def _get_stuck(self, target: tuple[str, int], result: Result, out: list[Action]) -> None:
         self._stuck = target

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pgha.node import gate, hold, paths, pgpool_process, postgres, process, witness
 from pgha.node.election_types import Local, Rest, Server
-from pgha.node.errors import VerbError
+from pgha.node.errors import Failed, VerbError
 from pgha.node.pulse import Pulse
 from pgha.node.report import Assignment, Role
 from pgha.node.state import Node, read_assignment
@@ -18,6 +18,8 @@ from pgha.node.state import Node, read_assignment
 # With less room than this a data directory is no primary's.
 ROOM_BYTES = 64 * 1024 * 1024
 DISK_S = 1.0
+# The loop waits for pg_control; more than the election timeout, and it would be taken for asleep.
+CONTROL_S = 0.8
 # How often a stream that is gone is looked for, and how long a receiver has to last to be one.
 STREAM_S, LASTED_S = 0.5, 1.0
 
@@ -62,15 +64,18 @@ class Sight:
             streams=streams,
             door=pgpool_process.main() is not None,
             held=ending or hold.held(),
-            idle=self._idle(told),
+            idle=self._idle(told, server),
             fit=self._fit(),
         )
 
-    def _idle(self, told: Assignment) -> bool:
+    def _idle(self, told: Assignment, server: Server) -> bool:
         """Not initialised yet. A primary that let clients in takes part at once: the others may
-        have lost their marks already, and would elect another one beside it."""
+        have lost their marks already, and would elect another one beside it. So does one that runs
+        in no term: its assignment is lost, and it is fenced."""
         served = told.role is Role.PRIMARY and gate.is_open()
-        return told.term == 0 or (paths.INITIALISING.exists() and not served)
+        if told.term == 0:
+            return server not in (Server.PRIMARY, Server.STARTING)
+        return paths.INITIALISING.exists() and not served
 
     def _told(self) -> Assignment:
         stamp = _stamp(paths.STATE)
@@ -113,11 +118,16 @@ class Sight:
         places = (paths.DATA / "global/pg_control", paths.DATA / "standby.signal", paths.REWINDING)
         key = (told.role, *(_stamp(place) for place in places))
         if self._rest is None or self._rest[0] != key:
-            self._rest = key, *self._read_data(told)
+            try:
+                self._rest = key, *self._read_data(told)
+            except Failed:
+                # Nothing is known: it is asked again.
+                return Rest.NOTHING, 0
         return self._rest[1], self._rest[2]
 
     def _read_data(self, told: Assignment) -> tuple[Rest, int]:
-        control = postgres.control()
+        """Raises Failed("control")."""
+        control = postgres.control(CONTROL_S)
         if control is None or paths.REWINDING.exists():
             return Rest.NOTHING, 0
         standby = told.role is Role.STANDBY and postgres.in_recovery_by_file()

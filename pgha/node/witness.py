@@ -20,6 +20,8 @@ PROGRAM = "pg_receivewal"
 # has acknowledged is on disk already, so it may be killed.
 ASK_S, STOP_S = 0.1, 5.0
 STREAM_S = 15.0
+# One that ends at once is not started more often.
+AGAIN_S = 0.2
 
 
 def receiver() -> int | None:
@@ -52,6 +54,10 @@ def start(node: Node, source: str) -> None:
         slot=node.me.slot,
     )
     started = process.spawn(words)
+    # Until nice(1) has made way for it, it has another name, by which no vote would find it.
+    process.holds_within(
+        lambda: started.poll() is not None or process.is_named(started.pid, PROGRAM), STOP_S
+    )
     # Replaced, not written into: half a number would be another process's.
     beside = paths.RECEIVER_PID.with_name(f"receiver.{os.getpid()}")
     beside.write_text(f"{started.pid}\n")
@@ -138,7 +144,12 @@ def _has_begun(node: Node, timeline: int) -> bool:
 
 
 def follow(
-    node: Node, primary: upstream.Upstream, voted: wal.End | None, *, again: bool = False
+    node: Node,
+    primary: upstream.Upstream,
+    voted: wal.End | None,
+    *,
+    timeout_s: float = STREAM_S,
+    again: bool = False,
 ) -> str:
     """Receive WAL from a primary and wait until it streams. voted: where our log ended when we
     voted, if nothing was received since. again: it was told so before, and may be at it.
@@ -151,10 +162,14 @@ def follow(
     stop()
     moved = make_way(node, primary, voted or wal.end_of_witness(node))
     known = _has_begun(node, primary.timeline)
+    started = float("-inf")
 
     def look() -> tuple[bool | None, str]:
+        nonlocal started
         if receiver() is None:
-            start(node, source)
+            if time.monotonic() - started >= AGAIN_S:
+                started = time.monotonic()
+                start(node, source)
             return None, "pg_receivewal ended; the container's log says why"
         # A file of the new timeline says first that it streams. Asking the primary costs a login,
         # just while the receiver, the doors and the clients want the processors.
@@ -163,6 +178,6 @@ def follow(
         return (True, "") if streams(node, source) else (None, "not streaming yet")
 
     process.wait_until(
-        look, timeout_s=STREAM_S, code="not-streaming", what="No WAL came", pause_s=0.01
+        look, timeout_s=timeout_s, code="not-streaming", what="No WAL came", pause_s=0.01
     )
     return f"receives WAL from {source}" + (f"; {moved}" if moved else "")

@@ -170,7 +170,10 @@ def _rest(state: ClusterState, primary: NodeState, site: Site, provision: Provis
         f"Complete the cluster {topology.cluster}: its init was cut off",
         stages(
             *(network_stages(site, provision) if missing else ()),
-            tuple(create_container(provision, n) for n in missing),
+            tuple(
+                create_container(provision, n, half_made=state.node(n.name).half_made)
+                for n in missing
+            ),
             tuple(start_container(topology, n.name) for n in stopped),
             # Its `serve` may have died before it made the slots, without which nobody joins.
             _serve(leader, term) if joining or state.primary is None else None,

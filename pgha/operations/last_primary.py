@@ -67,11 +67,14 @@ def _require_majority(state: ClusterState) -> None:
     known, majority = state.readable, state.topology.majority
     if len(known) < majority:
         silent = [n for n in state.nodes if n.report is None]
-        # `failover` then says what may be lost by going on without them.
+        # A stopped node is read by a helper container. (`failover` says what may be lost by going
+        # on without those that cannot be read.)
+        lacks_image = any("No such image" in n.error for n in silent)
+        otherwise = "inv failover" if known else "inv status"
         raise Refused(
             f"{len(known)} of {len(state.nodes)} nodes can be read and {majority} are needed to "
             "know which one was the last primary.",
-            next="inv failover" if known else "inv status",
+            next="inv build" if lacks_image else otherwise,
             details=tuple(f"{n.name}: {n.error or n.container.value}" for n in silent),
         )
     if not any(n.has_data for n in known):

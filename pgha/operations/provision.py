@@ -77,8 +77,9 @@ class Provision:
         )
 
 
-def create_container(provision: Provision, node: Node) -> Step:
-    """Make the container that is missing, its volumes as they are."""
+def create_container(provision: Provision, node: Node, *, half_made: bool = False) -> Step:
+    """Make the container that is missing, its volumes as they are; half_made: in the place of what
+    a command left that was cut off at that."""
 
     def test_exists(status: ContainerStatus) -> bool:
         return status not in (ContainerStatus.MISSING, ContainerStatus.UNKNOWN)
@@ -87,7 +88,7 @@ def create_container(provision: Provision, node: Node) -> Step:
         f"Create {node.name}'s container",
         node.name,
         anything(),
-        Run(provision.container(node)),
+        Run((*((docker.remove(node.container),) if half_made else ()), *provision.container(node))),
         Condition(
             f"{node.name}'s container exists",
             (node.name,),

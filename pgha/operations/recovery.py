@@ -46,7 +46,7 @@ def recovery(state: ClusterState, node: str | None = None, *, force: bool = Fals
     joining = [n for n in needy if n not in lost]
     doors = _doors(state, primary.name, joining)
     if lost and (node or not (joining or doors)):
-        raise Refused(_out_of_reach(lost[0]), next=_remedy(lost[0]))
+        raise Refused(_out_of_reach(lost[0]), next=_remedy(state, lost[0]))
     if not joining and not doors:
         return Plan(f"{node or 'Every node'} follows {primary.name}: nothing to recover.")
     return Plan(
@@ -63,7 +63,8 @@ def _returns(
     term = primary.timeline or 0
     topology = state.topology
     data = [n for n in joining if n.kind is Kind.DATA]
-    copied = [n for n in data if force or not n.has_data]
+    # A node whose disk is slow has data that could not be looked at.
+    copied = [n for n in data if force or not (n.has_data or (n.report and n.report.busy))]
     rewound = [n for n in data if n not in copied and not can_follow(n, primary)]
     # A slot that has lost its WAL is made anew before WAL is asked for. Who only does not count yet
     # is counted last: commits would wait for it as long as it is copied.
@@ -128,8 +129,12 @@ def _out_of_reach(node: NodeState) -> str:
     return f"{node.name} cannot be reached: {node.error or 'it does not answer'}"
 
 
-def _remedy(node: NodeState) -> str:
-    return "inv start" if node.container is ContainerStatus.MISSING else "inv status"
+def _remedy(state: ClusterState, node: NodeState) -> str:
+    """No command of ours leads into a container that runs and does not answer."""
+    container = state.topology.node(node.name).container
+    if node.container is ContainerStatus.MISSING:
+        return "inv start"
+    return node.typed(f"docker restart {container}") if node.running else "inv status"
 
 
 def _check(name: str, primary: str, term: int) -> Step:

@@ -28,7 +28,7 @@ from pgha.state import (
     services_stopped,
 )
 
-MAKE_ONLY = "Make the containers that are missing, and start none"
+MAKE_ONLY = "Make what is missing, and start no container"
 NOT_RUNNING = (ContainerStatus.STOPPED, ContainerStatus.MISSING)
 
 
@@ -38,18 +38,22 @@ def start(state: ClusterState, provision: Provision, networks: tuple[Stage, ...]
     networks: the steps that make networks which are gone; containers need them.
 
     Which node was the last primary is read from the nodes, stopped ones at rest: their assignments
-    and pg_control. Where a failover has to decide it, containers that are missing are made and not
-    started: it needs them. Raises Refused where there is none to make, or it is ambiguous.
+    and pg_control. Where a failover has to decide it, networks and containers that are missing are
+    made, and nothing is started: it needs them. Raises Refused where there is nothing to make, or
+    it is ambiguous.
     """
     topology = state.topology
     missing = [n for n in state.nodes if n.container is ContainerStatus.MISSING]
-    made = tuple(create_container(provision, topology.node(n.name)) for n in missing)
+    made = tuple(
+        create_container(provision, topology.node(n.name), half_made=n.half_made) for n in missing
+    )
     try:
         primary = _to_serve(state)
     except FailoverDecides as error:
-        if not missing:
+        if not (missing or networks):
             raise
-        return Plan(MAKE_ONLY, stages(made), notes=(f"{error.message} Next: {error.next}",))
+        notes = (f"{error.message} Next: {error.next}",)
+        return Plan(MAKE_ONLY, stages(*networks, made), notes=notes)
     others = [n for n in state.nodes if n.name != primary.name]
     stopped = [n for n in state.nodes if n.container in NOT_RUNNING]
     away = [n for n in others if not n.answers and n.container not in NOT_RUNNING]

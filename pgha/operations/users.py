@@ -6,6 +6,7 @@ a role which exists already loses nothing by a mistake.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
 from pgha.commands import pgpool
@@ -40,7 +41,7 @@ def user_create(settings: Settings, name: str, password: Secret) -> Operation:
                     verb("sql_user_create", name=name, secrets={"password": password}),
                 ),
             ),
-            notes=_left_out(state),
+            notes=_left_out(state, f"when it is back: inv user.password {shlex.quote(name)}"),
         )
 
     return plan
@@ -59,7 +60,7 @@ def user_password(settings: Settings, name: str, password: Secret) -> Operation:
                 _on_primary(primary, f"Change the password on {primary.name}", change),
                 _at_doors(state, f"Let Pgpool-II on {{}} know {name}", _set(name, password)),
             ),
-            notes=_left_out(state),
+            notes=_left_out(state, "repeat the command when it is back."),
         )
 
     return plan
@@ -88,7 +89,7 @@ def user_delete(settings: Settings, name: str) -> Operation:
                     primary, f"Drop the role on {primary.name}", verb("sql_user_delete", name=name)
                 ),
             ),
-            notes=_left_out(state),
+            notes=_left_out(state, "its Pgpool-II keeps a password that opens nothing any more."),
         )
 
     return plan
@@ -142,7 +143,7 @@ def _at_doors(state: ClusterState, title: str, action: Verb) -> Stage:
     )
 
 
-def _left_out(state: ClusterState) -> tuple[str, ...]:
-    """Nodes whose door could not be told: it is told when they come back."""
+def _left_out(state: ClusterState, what_then: str) -> tuple[str, ...]:
+    """Nodes whose door could not be told; nobody but an operator has the password to tell it."""
     away = [n.name for n in state.nodes if not n.answers]
-    return tuple(f"{name} does not answer: repeat the command when it is back." for name in away)
+    return tuple(f"{name} does not answer; {what_then}" for name in away)

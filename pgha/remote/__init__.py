@@ -27,7 +27,7 @@ from pgha.errors import Unreachable
 from pgha.hosts import Channel, Host, LostWire, Observer, Result, Session, Wire, unobserved
 from pgha.known_hosts import Known
 from pgha.local_host import LocalHost
-from pgha.machines import Machine, machine_of, way_to
+from pgha.machines import Machine, machine_of, shell_of, way_to
 from pgha.processes import GRACE_S
 from pgha.proxying import proxied
 from pgha.raw_channel import part
@@ -66,6 +66,7 @@ class Reach:
     ) -> None:
         self._hosts: dict[str, Host] = {}
         self._host_of: dict[str, Host] = {}
+        self._shells: dict[str, str] = {}
         self._containers: dict[str, Container] = {}
         # Meanwhile the engines are asked: 0.1 s that `status` need not wait for.
         threading.Thread(target=_load, daemon=True, name="import of Fabric").start()
@@ -74,11 +75,16 @@ class Reach:
             if machine.name not in self._hosts:
                 self._hosts[machine.name] = host_of(machine, observer, credentials)
             host = self._host_of[node.name] = self._hosts[machine.name]
+            self._shells[node.name] = shell_of(machine)
             self._containers[node.name] = container_on(host, node.container, observer)
 
     def host(self, node: str) -> Host:
         """The host on which this node's container is."""
         return self._host_of[node]
+
+    def shell(self, node: str) -> str:
+        """What people type in front of a command to have it run on that host; "": nothing."""
+        return self._shells[node]
 
     def container(self, node: str) -> Container:
         """This node's container, which need not exist."""

@@ -14,11 +14,14 @@ PROGRAMS = ("inv", "invoke", "fab", "pgha")
 # A command of ours wherever it stands in a text: `inv`, a task's name, flags. No flag's value ends
 # with a full stop: that is the sentence's.
 _OURS = re.compile(
-    r"\binv (?P<task>build|init|start|stop|status|history|failover|failback|recovery|units|"
-    r"import-env|user\.[a-z]+)\b"
+    r"\binv (?P<task>build|init|start|stop|status|doctor|history|failover|failback|recovery|"
+    r"units|import-env|user\.[a-z]+)\b"
     r"(?P<flags>( (--to|--node|--password-file|--env|-e)[ =][\w./@:-]*[\w@-]| --?[a-z-]+[a-z])*"
     r"( -[a-z]\b)*)"
 )
+
+# Flags without a value that belong to what was asked for; --dry-run, --yes and --json do not.
+_SWITCHES = {"single": "--single", "remove": "--remove", "force": "-f"}
 
 # Where our collection is mounted in somebody else's (`db.` of `inv db.failover`), by our task's own
 # name; the parser tells (`pgha.tasks.parsing`), since Invoke hands a task no name.
@@ -86,10 +89,9 @@ class Invocation:
             value = self.flags.get(flag)
             if isinstance(value, str):
                 words += [f"--{flag.replace('_', '-')}", value]
-        if self.flags.get("single"):
-            words.append("--single")
-        if self.flags.get("force"):
-            words.append("-f")
+        for flag, word in _SWITCHES.items():
+            if self.flags.get(flag):
+                words.append(word)
         if self.env is not None:
             words += ["-e", self.env]
         return shlex.join((*words, *more))

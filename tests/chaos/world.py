@@ -27,7 +27,7 @@ KEEP = os.environ.get("PGHA_CHAOS_KEEP", "")
 
 # Limits, in seconds. They say "for ever" to a test; how fast it is, `bench` measures.
 GOES_ON_S = 40.0
-WAKES_S = 0.1
+WAKES_S = 0.3
 HEALS_S = 90.0
 
 STATE_FILES = ("state.json", "journal.jsonl", "journal.jsonl.1", "node.json")
@@ -213,7 +213,7 @@ class Scenario:
     def asleep(self, node: str, fault: AbstractContextManager[object]) -> Iterator[None]:
         """A node is stalled meanwhile, and wakes up. A query that reaches it then may be answered
         before any process of ours runs (docs/safety.md): reads of that moment are not held against
-        it, those of a tenth of a second later are."""
+        it, those of a moment later are."""
         with ExitStack() as stack:
             stack.enter_context(fault)
             yield
@@ -225,7 +225,7 @@ class Scenario:
     def unattended(self, node: str, fault: AbstractContextManager[object]) -> Iterator[None]:
         """Neither main nor the agent of a node can end its PostgreSQL meanwhile: two faults at
         once. Who insists on that node reads what is past (docs/safety.md, rule 4); that is held
-        against it a tenth of a second after one of them is back."""
+        against it a moment after one of them is back."""
         begun = time.monotonic()
         with fault:
             yield

@@ -19,7 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from pgha import Cluster
+from pgha.errors import Refused
 from pgha.locking import Note, path_of
+from pgha.plan import Plan
 from tests.client.client import docker
 from tests.client.engine import stall
 from tests.integration import loopback
@@ -625,6 +628,28 @@ def test_two_of_three_away_is_refused_and_stays_as_it_is(cluster: RealCluster) -
     finally:
         docker("unpause", *away)
     cluster.becomes("healthy")
+
+
+def test_a_yes_that_comes_when_the_cluster_is_another_one_is_not_acted_upon(
+    cluster: RealCluster,
+) -> None:
+    away = (cluster.container("node-0"), cluster.container("node-2"))
+    for container in away:
+        stall(container)
+
+    def yes(plan: Plan) -> bool:
+        assert plan.loses
+        docker("unpause", *away)
+        cluster.becomes("healthy")
+        return True
+
+    with (
+        Cluster.load(str(cluster.env), environ={}) as opened,
+        pytest.raises(Refused, match="another one"),
+    ):
+        opened.failover(force=True, confirm=yes)
+    cluster.becomes("healthy")
+    assert cluster.status()["primary"] == "node-0"
 
 
 @pytest.mark.parametrize(

@@ -524,6 +524,11 @@ def test_the_same_command_again_has_no_password() -> None:
     assert again == "inv user.create bob -e prod"
 
 
+def test_the_same_command_again_undoes_what_it_was_to_undo() -> None:
+    flags = {"remove": True, "dry_run": False, "yes": True, "json": True, "env": "prod"}
+    assert Invocation("units", flags, "inv", "units").again() == "inv units --remove -e prod"
+
+
 def test_the_fakes_are_what_they_stand_for() -> None:
     assert HEALTHY.node("node-2").kind is Kind.WITNESS
     assert isinstance(Failed("x"), PghaError)

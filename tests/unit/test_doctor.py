@@ -165,9 +165,13 @@ def test_a_clock_counts_as_wrong_only_beyond_what_the_way_to_it_can_explain() ->
 
 
 def test_a_cluster_that_is_not_there_yet_is_no_fault() -> None:
-    found = checkup(replace(FACTS, nodes=(NodeFacts("node-0", "node-0"),), verdict="down"))
+    nowhere = NodeFacts("node-0", "node-0", exists=False)
+    found = checkup(replace(FACTS, nodes=(nowhere,), verdict="down"))
     assert bad(found) == []
-    assert found.findings[-1].message == "There is none yet: inv init makes it."
+    assert found.findings[-1].message.startswith("There is none yet: inv init makes it")
+    # Where nobody could look, nothing is said of a new one.
+    unseen = replace(FACTS, nodes=(NodeFacts("node-0", "node-0"),), verdict="down")
+    assert checkup(unseen).findings[-1].message.startswith("It is down")
 
 
 def test_what_a_host_says_is_read() -> None:

@@ -56,7 +56,7 @@ def test_a_primary_hands_over_before_its_container_is_made_again() -> None:
 
 def test_on_several_hosts_the_command_goes_to_the_nodes_own() -> None:
     state = made_from(A, A, A, outdated=("node-1",))
-    state = state.with_nodes(*(replace(n, host=n.name) for n in state.nodes))
+    state = state.with_nodes(*(replace(n, shell=f"ssh {n.name}") for n in state.nodes))
     (found,) = told(state)
     assert found.remedy.startswith("ssh node-1 'docker stop ")
     assert found.remedy.endswith("' && inv start")

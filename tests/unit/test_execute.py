@@ -97,6 +97,7 @@ def test_a_step_whose_needs_do_not_hold_is_not_done() -> None:
     with pytest.raises(Failed, match="«b» needs that the moon is full") as failure:
         run(world, step("a"), step("b", needs=always(False)))
     assert failure.value.details == ("Done before: a.",)
+    assert failure.value.next == "inv status"
     assert "do b" not in world.log
 
 

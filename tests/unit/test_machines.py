@@ -254,8 +254,8 @@ def test_a_stores_machine_is_signed_on_to_with_its_key_alone() -> None:
     assert (reached.keys, reached.only_keys) == ((Path("/k/id"),), True)
     assert reached.known_as == "[10.9.8.7]:2022"
     assert reached.known_hosts[0] == Path("/known")
-    look = "ssh -F none -o IdentitiesOnly=yes -i /k/id -p 2022 core@10.9.8.7 true"
-    assert docker_machine.look(found, ()).quoted == look
+    words = "ssh -F none -o IdentitiesOnly=yes -i /k/id -p 2022 core@10.9.8.7"
+    assert docker_machine.ssh(found, ()) == tuple(words.split())
 
 
 @pytest.mark.parametrize(

@@ -74,11 +74,6 @@ def test_empty_stages_are_left_out() -> None:
     assert stages(None, (), one, (one, other)) == ((one,), (one, other))
 
 
-def test_what_remains_of_a_plan_begins_with_the_first_stage_that_is_not_done() -> None:
-    plan = Plan("all", stages(step("a", True), (step("b", True), step("c")), step("d", True)))
-    assert plan.remaining(STATE).titles == ("c", "d")
-
-
 def test_two_conditions_together_name_the_nodes_of_both_once() -> None:
     both = has_role("node-0", Role.PRIMARY) & has_role("node-1", Role.STANDBY)
     assert both.nodes == ("node-0", "node-1")

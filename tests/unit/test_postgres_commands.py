@@ -40,6 +40,19 @@ def test_a_connection_string_keeps_quotes_and_backslashes() -> None:
     assert pg.conninfo({"user": "o'h\\"}) == "user='o\\'h\\\\'"
 
 
+def test_a_number_that_was_not_used_is_known_by_its_file() -> None:
+    assert pg.is_placeholder(pg.placeholder_history(3))
+    assert not pg.is_placeholder("3\t0/5000028\tno recovery target specified\n")
+
+
+def test_where_a_base_backup_ends_is_what_pg_basebackup_says() -> None:
+    said = "pg_basebackup: write-ahead log start point: 0/2000028 on timeline 1\n"
+    assert pg.backup_end(said) is None
+    assert pg.backup_end(f"{said}pg_basebackup: write-ahead log end point: 1/20001D0\n") == (
+        0x1_020001D0
+    )
+
+
 def test_a_setting_is_one_quoted_line() -> None:
     assert pg.quote_setting("a'b\\") == "'a''b\\\\'"
     with pytest.raises(ValueError, match="one line"):

@@ -97,7 +97,7 @@ def test_a_stopped_container_is_started_first() -> None:
         (missing("node-0"), "has no container", "inv start"),
         (paused("node-0"), "is paused", "inv status"),
         (unknown("node-0", "no route to host"), "no route to host", "inv status"),
-        (silent("node-0", "no answer"), "no answer", "inv status"),
+        (silent("node-0", "no answer"), "no answer", "docker restart postgres-cluster-node-0"),
     ],
 )
 def test_a_node_out_of_reach_is_refused(away: object, sentence: str, remedy: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pgha.errors import Refused
 from pgha.node.report import Role
 from pgha.operations.startstop import start, stop
-from pgha.plan import Plan
-from pgha.state import ClusterState
+from pgha.plan import Plan, Run, Step
+from pgha.state import ClusterState, anything
 from tests.unit.builders import (
     cluster,
     crashed,
@@ -84,6 +86,26 @@ def test_a_missing_container_is_made_again() -> None:
         primary("node-0", timeline=3), standby("node-1"), missing("node-2", Role.WITNESS)
     )
     assert begin(state).titles[:2] == ("Create node-2's container", "Start node-2's container")
+
+
+def test_what_was_half_made_is_taken_away_first() -> None:
+    state = cluster(
+        primary("node-0", timeline=3), standby("node-1"), missing("node-2", Role.WITNESS)
+    )
+    half = replace(state.node("node-2"), half_made=True)
+    action = next(begin(state.with_nodes(half)).steps).action
+    assert isinstance(action, Run)
+    assert [command.words[2] for command in action.commands] == ["rm", "create", "connect"]
+
+
+def test_networks_that_are_gone_are_made_also_where_a_failover_has_to_decide() -> None:
+    """Neither it nor `recovery` makes any."""
+    fenced_one = stopped("node-0", Role.FENCED, timeline=3)
+    state = cluster(fenced_one, STANDBY, WITNESS)
+    networks = Step("Make the network", "node-0", anything(), Run(()), anything())
+    plan = start(state, provision(), ((networks,),))
+    assert plan.titles == ("Make the network",)
+    assert plan.notes[0].endswith("Next: inv failover")
 
 
 def test_a_crashed_primary_is_started_where_it_was() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pgha.errors import Refused
@@ -70,6 +72,21 @@ def test_the_exit_code_follows_from_the_verdict(verdict: Verdict, code: int) -> 
 RECOVER = "inv recovery --node node-1"
 
 
+def test_on_several_hosts_what_is_typed_on_a_host_goes_there() -> None:
+    state = healthy_but(paused("node-1"))
+    state = state.with_nodes(replace(state.node("node-1"), shell="ssh -F none ops@10.9.8.7"))
+    (found,) = [p for p in judge(state)[1] if p.code == "container-paused"]
+    line = "docker unpause postgres-cluster-node-1"
+    assert found.remedy == f"ssh -F none ops@10.9.8.7 '{line}'"
+
+
+def test_who_refuses_us_is_looked_at_by_the_command_that_was_named() -> None:
+    state = healthy_but(unknown("node-1"))
+    state = state.with_nodes(replace(state.node("node-1"), next="ssh node-1 true"))
+    (found,) = [p for p in judge(state)[1] if p.code == "host-unreachable"]
+    assert found.remedy == "ssh node-1 true"
+
+
 def test_nobody_is_sent_to_a_failover_that_no_majority_can_grant() -> None:
     state = healthy_but(stopped("node-0", Role.PRIMARY), stopped("node-2", Role.WITNESS))
     found = [p for p in judge(state)[1] if p.code in ("no-primary", "container-stopped")]
@@ -80,11 +97,11 @@ def test_nobody_is_sent_to_a_failover_that_no_majority_can_grant() -> None:
 @pytest.mark.parametrize(
     ("otherwise", "code", "node", "remedy"),
     [
-        (unknown("node-1"), "host-unreachable", "node-1", "ssh localhost docker ps"),
+        (unknown("node-1"), "host-unreachable", "node-1", "docker info"),
         (missing("node-1"), "container-missing", "node-1", "inv start"),
         (stopped("node-1"), "container-stopped", "node-1", RECOVER),
         (paused("node-1"), "container-paused", "node-1", "docker unpause postgres-cluster-node-1"),
-        (silent("node-1"), "node-silent", "node-1", RECOVER),
+        (silent("node-1"), "node-silent", "node-1", "docker restart postgres-cluster-node-1"),
         (fenced("node-1"), "fenced", "node-1", RECOVER),
         (down("node-1"), "down", "node-1", RECOVER),
         (hung("node-1"), "not-accepting", "node-1", "inv status --watch"),

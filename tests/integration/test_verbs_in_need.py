@@ -1,0 +1,141 @@
+"""The verbs where less is there than usual: one follower, a promotion that died, a disk that takes
+no word. On real containers, one scenario a test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.containers import Nodes, eventually
+from tests.integration.test_verbs import (
+    attended,
+    cluster,
+    cut_off,
+    join,
+    nodes,
+    position,
+)
+
+__all__ = ["attended", "cluster", "nodes"]
+
+WAL = "/var/lib/pgha/volume/pgdata/pg_wal"
+ARCHIVE = "/var/lib/postgresql/archive"
+STATE = "/etc/pgpool2/pgha/state.json"
+
+
+def in_the_background(nodes: Nodes, name: str, verb: str) -> subprocess.Popen[bytes]:
+    words = ("docker", "exec", "-u", "postgres", f"{nodes.prefix}-{name}", "pgha-node")
+    return subprocess.Popen((*words, *verb.split()), stdout=subprocess.DEVNULL)
+
+
+def followers(nodes: Nodes) -> dict[str, int]:
+    """Who takes WAL from a, and how far it says that it has it on disk."""
+    text = nodes.sql(
+        "a",
+        "SELECT json_object_agg(application_name, (coalesce(flush_lsn, '0/0') - '0/0')::bigint)"
+        " FROM pg_stat_replication;",
+    )
+    return json.loads(text) if text else {}
+
+
+@pytest.fixture
+def busy(cluster: Nodes) -> Iterator[Nodes]:
+    """Only b follows, and a is written to all the time, but for what waits for the quorum."""
+    cluster.sql("a", "INSERT INTO t SELECT generate_series(1, 200000);")
+    cut_off(cluster, "w")
+    over = threading.Event()
+
+    def write() -> None:
+        while not over.is_set():
+            cluster.sql(
+                "a",
+                "SET synchronous_commit = local; UPDATE t SET i = i WHERE i < 2000;",
+                check=False,
+            )
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    yield cluster
+    over.set()
+    writer.join()
+
+
+def test_a_copy_under_way_counts_for_no_quorum(busy: Nodes) -> None:
+    """Nothing of it is on disk yet, and all of it may be thrown away."""
+    busy.done("b", "halt", services="all")
+    seen: set[str] = set()
+    copying = in_the_background(busy, "b", "copy upstream=a")
+    while copying.poll() is None:
+        seen |= followers(busy).keys() - {"w"}
+    assert copying.returncode == 0
+    assert seen == {"pgha"}
+
+
+def test_what_a_standby_acknowledged_while_it_was_copied_anew_is_still_there(busy: Nodes) -> None:
+    acknowledged = 0
+    copying = in_the_background(busy, "b", "copy upstream=a")
+    while copying.poll() is None:
+        acknowledged = max(acknowledged, followers(busy).get("b", 0))
+    assert copying.returncode == 0
+    assert acknowledged
+    busy.docker("kill", "a")
+    assert busy.vote("b", "b", 2).exit == 0
+    assert position(busy, "b") >= acknowledged
+
+
+def test_a_standby_starts_though_a_promotion_died_between_its_numbers_and_its_own(
+    cluster: Nodes,
+) -> None:
+    cluster.docker("kill", "a")
+    for name in ("b", "w"):
+        assert cluster.vote(name, "b", 5).exit == 0
+    unused = "for n in 2 3 4; do for d in {0} {1}; do printf '1\\t0/1\\tnumber not used\\n' >"
+    cluster.sh("b", f"{unused.format(WAL, ARCHIVE)} $d/0000000$n.history; done; done")
+    cluster.docker("kill", "b")
+    cluster.docker("start", "b")
+    eventually(lambda: cluster.verb("b", "probe").report["main_running"])
+    promoted = cluster.done("b", "promote", term=5)
+    assert promoted.report["postgres"]["timeline"] == 5
+
+
+def test_wal_is_fetched_across_numbers_that_were_never_used(cluster: Nodes) -> None:
+    cut_off(cluster, "b")
+    cluster.sql("a", "INSERT INTO t VALUES (1);")
+    # a becomes the primary of term 4 itself, and w follows it there.
+    cluster.done("a", "fence", reason="a promotion of its own")
+    cluster.sh("a", f'sed -i \'s/"role": "fenced"/"role": "standby"/\' {STATE}')
+    cluster.done("a", "promote", term=4)
+    cluster.done("w", "follow", upstream="a", term=4)
+    cluster.sql("a", "INSERT INTO t SELECT generate_series(2, 1000);")
+    cluster.docker("kill", "a")
+    join(cluster, "b")
+    for name in ("w", "b"):
+        assert cluster.vote(name, "b", 6).exit == 0
+    cluster.done("b", "fetch", source="w")
+    promoted = cluster.done("b", "promote", term=6)
+    assert promoted.report["postgres"]["timeline"] == 6
+    cluster.done("w", "follow", upstream="b", term=6)
+    assert cluster.sql("b", "SELECT count(*) FROM t;") == "1000"
+
+
+def ended(nodes: Nodes, name: str) -> bool:
+    return not nodes.sh(name, "pgrep -f '^/usr/lib/postgresql/.*/postgres '", check=False)
+
+
+def test_a_primary_that_is_cut_off_ends_though_its_disk_takes_no_word(attended: Nodes) -> None:
+    attended.sh("a", f"chmod 555 $(dirname {STATE})", user="root")
+    cut_off(attended, "a")
+    eventually(lambda: ended(attended, "a"))
+    attended.sh("a", f"chmod 700 $(dirname {STATE})", user="root")
+
+
+@pytest.mark.parametrize("how", [f"rm {STATE}", f"echo nonsense > {STATE}"])
+def test_a_primary_that_does_not_know_any_more_what_it_was_told_ends(
+    attended: Nodes, how: str
+) -> None:
+    attended.sh("a", how)
+    eventually(lambda: ended(attended, "a"))
