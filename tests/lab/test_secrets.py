@@ -77,6 +77,17 @@ def test_sudos_password_by_its_variable(strict: Hosts) -> None:
     assert "may not use Docker" not in status(strict, SUDO_PASSWORD=SECRET)
 
 
+def test_who_may_run_docker_alone_by_sudo_needs_no_password(strict: Hosts) -> None:
+    on = strict.lab.on
+    on(STRICT, "cp", "/etc/sudoers.d/ops", "/root/ops")
+    try:
+        rule = "ops ALL=(root) NOPASSWD: /usr/bin/docker\n"
+        on(STRICT, "sh", "-c", "cat > /etc/sudoers.d/ops", stdin=rule)
+        assert "may not use Docker" not in status(strict)
+    finally:
+        on(STRICT, "cp", "/root/ops", "/etc/sudoers.d/ops")
+
+
 def test_sudos_password_is_asked_for_at_a_terminal(strict: Hosts) -> None:
     question = f"sudo's password on {STRICT}: ".encode()
     assert "may not use Docker" not in typed(strict, question, SECRET)
