@@ -121,7 +121,7 @@ def at_rest(reach: Reach, provision: Provision, seen: NodeState) -> NodeState:
     node = provision.topology.node(seen.name)
     if seen.container not in (ContainerStatus.STOPPED, ContainerStatus.MISSING):
         return seen
-    command = provision.helper(node, ("pgha-node", "probe", "offline=true"), must_exist=True)
+    command = provision.helper(node, ("pgha-node", "probe", "offline=true"), reads=True)
     try:
         answer = reach.host(node.name).run(command, timeout_s=AT_REST_S)
         report = from_json(json.loads(answer.stdout)["report"])

@@ -56,6 +56,7 @@ def _knock(
     command = docker.run_helper(
         provision.image,
         ("pgha-node", "ports"),
+        # It takes the ports that it looks at.
         name=f"{cluster}-ports",
         labels={HELPER_LABEL: cluster},
         network="host",

@@ -53,7 +53,7 @@ def _read(reach: Reach, provision: Provision, node: Node) -> Record:
         result = reach.container(node.name).run(command, timeout_s=RECORD_S, check=False)
     except Unreachable as away:
         # Stopped, missing, paused or hanging: its files are there all the same, if its host is.
-        command = provision.helper(node, _VERB, must_exist=True)
+        command = provision.helper(node, _VERB, reads=True)
         asked_at = time.time()
         try:
             result = reach.host(node.name).run(command, timeout_s=AT_REST_S)

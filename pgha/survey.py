@@ -109,7 +109,6 @@ def _directories(host: Host, provision: Provision, node: Node, facts: HostFacts)
     command = docker.run_helper(
         provision.image,
         ("pgha-node", "survey"),
-        name=f"{provision.topology.cluster}-survey",
         labels={HELPER_LABEL: provision.topology.cluster},
         mounts=(docker.Mount("/", "/host", read_only=True),),
         network="host",

@@ -244,8 +244,8 @@ def run_helper(
     image: str,
     words: Sequence[str],
     *,
-    name: str,
     labels: Mapping[str, str],
+    name: str | None = None,
     mounts: Sequence[Mount] = (),
     user: str = "root",
     network: str = "none",
@@ -253,13 +253,14 @@ def run_helper(
 ) -> Command:
     """A short-lived container of our image that runs `words` and is gone afterwards.
 
-    It has a name, so that it can be removed (`remove(name, force=True)`) where the client was
-    killed: the engine goes on with it otherwise.
+    name: there is one of it at a time, also where the client of the last one was killed and the
+    engine goes on with it; None: several may run, which is right for those that only look.
     """
     return Command(
         (
             *("docker", "run", "--rm", "--interactive", "--pull", "never"),
-            *("--name", name, *_labels(labels), "--network", network, "--user", user),
+            *(("--name", name) if name else ()),
+            *(*_labels(labels), "--network", network, "--user", user),
             # tini as process 1: a process that is process 1 itself ignores SIGTERM.
             *(*_mounts(mounts), "--init=false", "--entrypoint", "/usr/bin/tini"),
             *(image, "--", *words),

@@ -64,15 +64,18 @@ class Provision:
         words: tuple[str, ...],
         stdin: Stdin = None,
         *,
-        must_exist: bool = False,
+        reads: bool = False,
     ) -> Command:
-        """A short-lived container with the node's volumes, as root, without a network."""
+        """A short-lived container with the node's volumes, as root, without a network.
+
+        reads: it changes nothing, so the volumes must be there, and others may look beside it.
+        """
         return docker.run_helper(
             self.image,
             words,
-            name=f"{node.container}-helper",
+            name=None if reads else f"{node.container}-helper",
             labels={HELPER_LABEL: self.topology.cluster},
-            mounts=self.mounts(node, must_exist=must_exist),
+            mounts=self.mounts(node, must_exist=reads),
             stdin=stdin,
         )
 
