@@ -173,9 +173,8 @@ def _of_container(state: ClusterState, node: NodeState) -> Iterator[Problem]:
         yield Problem("container-paused", name, message, remedy)
     elif node.report is None:
         message = f"{name} does not answer: {node.error or 'no more is known'}"
-        # No command of ours leads in there.
-        remedy = node.typed(f"docker restart {state.topology.node(name).container}")
-        yield Problem("node-silent", name, message, remedy)
+        # It may be slow: `recovery` asks with more patience before it says that it is lost.
+        yield Problem("node-silent", name, message, f"inv recovery --node {name}")
 
 
 def _of_role(state: ClusterState, node: NodeState) -> Iterator[Problem]:

@@ -387,7 +387,8 @@ def receivewal(bindir: str, directory: str, *, connection: str, slot: str) -> tu
 
 
 def basebackup(bindir: str, target: str, *, connection: str, slot: str | None) -> tuple[str, ...]:
-    """A copy of a running primary, with the WAL that it needs; slot None: a temporary one."""
+    """A copy of a running primary, with the WAL that it needs; slot None: a temporary one. Whoever
+    asked for it makes it durable."""
     return (
         f"{bindir}/pg_basebackup",
         "--pgdata",
@@ -398,6 +399,7 @@ def basebackup(bindir: str, target: str, *, connection: str, slot: str | None) -
         "--checkpoint=fast",
         "--no-password",
         "--no-manifest",
+        "--no-sync",
         "--verbose",
         *(("--slot", slot) if slot else ()),
     )

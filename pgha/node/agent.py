@@ -218,12 +218,12 @@ class Agent:
             except queue.Empty:
                 return
             self._log(order, result)
-            if order.verb == "fence" and not result.ok:
-                # Busy, or its disk is full: who was told to end a primary does not wait for that.
-                postgres.quit_primary()
             # What the verb has changed, the decision must see.
             with contextlib.suppress(VerbError, OSError):
                 local = self._sight.look(self.ending_since is not None)
+            if order.verb == "fence" and not result.ok and local.leads:
+                # Another verb has the lock, or the disk takes no word: it does not wait for that.
+                postgres.quit_primary()
             self._act(self._election.finished(time.monotonic(), local, order, result))
 
     def _act(self, actions: list[Action]) -> None:

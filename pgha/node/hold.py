@@ -7,9 +7,12 @@ than MAX_AGE_S.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import threading
 import time
+from collections.abc import Iterator
 
 from pgha.node import paths
 from pgha.node.errors import Failed
@@ -44,6 +47,23 @@ def renew() -> None:
     """The command that holds is still at work."""
     if _mine:
         _write(None)
+
+
+@contextlib.contextmanager
+def at_work() -> Iterator[None]:
+    """A verb of the session that holds is under way, however long it takes."""
+    over = threading.Event()
+
+    def go_on() -> None:
+        while not over.wait(MAX_AGE_S / 4):
+            renew()
+
+    if _mine:
+        threading.Thread(target=go_on, name="hold", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def held() -> bool:

@@ -156,7 +156,7 @@ def _data() -> Data | None:
     if control.clean and postgres.pid() is None:
         try:
             end = wal.end_at_rest(control)
-        except VerbError:
+        except (VerbError, OSError):
             return data
         return replace(data, position=end.lsn, timeline=max(end.timeline, 1))
     return data

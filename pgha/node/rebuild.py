@@ -106,13 +106,15 @@ def _into_place() -> None:
 def copy(node: Node, source: str) -> str:
     """The data directory becomes a fresh base backup of `source`; the old one is moved aside.
 
-    The old server goes on until the backup is complete: one that fails has cost nothing.
-    Raises Refused("primary"), Failed("copy").
+    The old server goes on until the backup is complete: one that fails has cost nothing. What it
+    acknowledges meanwhile goes along. Raises Refused("primary"), Failed("copy").
     """
     lead.require_data_node(node)
     if postgres.runs_as_primary(node):
         raise Refused("primary", "PostgreSQL runs here as a primary: fence it first.")
-    upstream.look(node, source)
+    # A primary's timeline does not change; should it end as one, the backup fails.
+    theirs = upstream.look(node, source)
+    acknowledges = postgres.pid() is not None
     shutil.rmtree(paths.INCOMING_DATA, ignore_errors=True)
     words = commands.basebackup(
         postgres.bindir(),
@@ -121,16 +123,19 @@ def copy(node: Node, source: str) -> str:
         # pg_basebackup tells positions as a standby does, and they would count for the quorum.
         connection=postgres.connection_to(node, source, me="pgha"),
         # Our standby holds the slot while it runs; then a temporary one does.
-        slot=node.me.slot if postgres.pid() is None else None,
+        slot=None if acknowledges else node.me.slot,
     )
     done = process.run(words, timeout_s=COPY_S, dies_with_us=True)
     if done.status != 0:
         shutil.rmtree(paths.INCOMING_DATA, ignore_errors=True)
         raise Failed("copy", f"pg_basebackup failed: {done.last_line}")
-    write_durably(paths.INCOMING_DATA / "standby.signal", b"")
     postgres.stop()
-    theirs = upstream.look(node, source)
-    _carry_over(node, commands.backup_end(done.stderr), theirs)
+    if acknowledges:
+        _carry_over(node, commands.backup_end(done.stderr), theirs)
+    (paths.INCOMING_DATA / "standby.signal").touch()
+    synced = process.run(("sync", "--file-system", str(paths.INCOMING_DATA)), timeout_s=COPY_S)
+    if synced.status != 0:
+        raise Failed("copy", f"The copy cannot be made durable: {synced.last_line}")
     moved = ""
     if paths.DATA.exists():
         directory = aside.new_directory(paths.VOLUME)
@@ -148,23 +153,29 @@ def copy(node: Node, source: str) -> str:
 
 
 def _carry_over(node: Node, copied_to: int | None, theirs: upstream.Upstream) -> None:
-    """What the old server acknowledged after the backup's end stays on this node's disk: a majority
-    may be counted with it. The segments go into the new data, which replays them."""
+    """What the old server acknowledged after the backup's end stays on this node: a majority may be
+    counted with it. The segments go into the new data, which replays them. They are made durable
+    with that.
+
+    Raises Failed("copy") where they cannot be had. The old data is in its place then: that server
+    starts again, and once it does not run there is nothing to be carried over.
+    """
+    if copied_to is None:
+        raise Failed("copy", "pg_basebackup did not say where its WAL ends.")
     try:
         end = wal.own_end(node)
-        if end is None or copied_to is None or end.lsn <= copied_to:
+        if end is None or end.lsn <= copied_to:
             return
         upstream.require_beginning(end, theirs)
-        files = wal.chain(paths.DATA / "pg_wal", end, copied_to)
-    except (Failed, Refused):
-        # Broken or apart: it can have acknowledged nothing meanwhile.
-        return
-    target = paths.INCOMING_DATA / "pg_wal"
-    for name, file in files:
-        shutil.copyfile(file, target / name)
-        with (target / name).open("rb") as handle:
-            os.fsync(handle.fileno())
-    sync_directory(target)
+        for name, file in wal.chain(paths.DATA / "pg_wal", end, copied_to):
+            shutil.copyfile(file, paths.INCOMING_DATA / "pg_wal" / name)
+    except Refused:
+        return  # apart: it followed another one, and acknowledged nothing here
+    except (Failed, OSError) as error:
+        why = error.message if isinstance(error, Failed) else str(error)
+        raise Failed(
+            "copy", f"WAL that this node has acknowledged cannot be kept: {why}"
+        ) from error
 
 
 # --- pg_rewind -----------------------------------------------------------------------------------

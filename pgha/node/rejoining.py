@@ -20,6 +20,10 @@ from pgha.node.report import Role
 from pgha.node.tenure import fence
 from pgha.node.trouble import Trouble
 
+# A rewind that fails may be the network's fault, or the source's; it costs both sides something.
+REWIND_S, REWIND_MAX_S = 2.0, 60.0
+# After so many people are told what helps for certain.
+REWINDS = 3
 ENDS = "what is started here ends at once; the container's log says why"
 
 
@@ -34,11 +38,13 @@ class Rejoining:
         self._rewound_to: tuple[str, int] | None = None
         self._stuck: tuple[str, int] | None = None
         self._dry_since: float | None = None
+        self._failed_rewinds = 0
 
     def start_over(self) -> None:
         """Things are different now: what failed may go well."""
         self._pauses.clear()
         self._rewind_from = self._stuck = None
+        self._failed_rewinds = 0
         self._trouble.over()
 
     def notice(self, now: float) -> None:
@@ -77,6 +83,8 @@ class Rejoining:
         if self._stuck == target or not self._pauses.ready("follow", now):
             return None
         if self._rewind_from == target:
+            if not self._pauses.ready("rewind", now):
+                return None
             return Do("rewind", {"upstream": leader.name}, f"its WAL is apart from {leader.name}'s")
         args = {"upstream": leader.name, "term": leader.term, "timeout_s": FOLLOW_S}
         return Do("follow", args, f"{leader.name} is the primary of term {leader.term}")
@@ -136,15 +144,21 @@ class Rejoining:
         target = self._rewind_from
         if result.ok or target is None:
             self._rewound_to, self._rewind_from = target, None
+            self._failed_rewinds = 0
             self._pauses.forget("follow")
+            self._pauses.forget("rewind")
         elif result.code in ("cannot-rewind", "other-cluster", "no-data"):
             self._rewind_from = None
             self._get_stuck(target, result, out)
         else:
-            self._pauses.later("follow", now)
-            # It goes on trying; whoever waits for it may make a new copy.
+            self._failed_rewinds += 1
+            pause_s = min(REWIND_MAX_S, REWIND_S * 2 ** (self._failed_rewinds - 1))
+            self._pauses.later("rewind", now, pause_s, pause_s)
             self._trouble.why = result.said
-            self._trouble.needs_copy = self._pauses.in_vain("follow")
+            # It goes on trying all the same.
+            self._trouble.needs_copy = self._failed_rewinds >= REWINDS
+            if self._failed_rewinds == REWINDS:
+                out.append(Say("stuck", self._trouble.why, {"upstream": target[0]}))
 
     def _get_stuck(self, target: tuple[str, int], result: Result, out: list[Action]) -> None:
         self._stuck = target

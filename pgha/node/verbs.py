@@ -30,8 +30,10 @@ from pgha.node import (
     tend,
 )
 from pgha.node.errors import Failed, VerbError
-from pgha.node.lock import locked
+from pgha.node.lock import LOCK_S, locked
 from pgha.node.report import to_json
+
+SOON_S = 0.5
 
 
 class Args:
@@ -301,7 +303,10 @@ def run(name: str, values: Mapping[str, Any], *, report: bool = True) -> tuple[i
     try:
         args.only(verb.takes.split())
         file = paths.DOOR_LOCK if verb.door else paths.LOCK
-        with locked(name, file=file) if verb.locks else contextlib.nullcontext():
+        # Whom an agent fences may have been passed over: it does not wait its turn for long.
+        wait_s = SOON_S if (name, by) == ("fence", "agent") else LOCK_S
+        lock = locked(name, wait_s, file) if verb.locks else contextlib.nullcontext()
+        with hold.at_work(), lock:
             answer = {"ok": True, "did": verb.do(args)}
     except VerbError as error:
         code, answer = error.exit_code, {"ok": False, "code": error.code, "error": error.message}

@@ -171,7 +171,7 @@ def _rest(state: ClusterState, primary: NodeState, site: Site, provision: Provis
         stages(
             *(network_stages(site, provision) if missing else ()),
             tuple(
-                create_container(provision, n, half_made=state.node(n.name).half_made)
+                create_container(provision, n, instead=state.node(n.name).half_made)
                 for n in missing
             ),
             tuple(start_container(topology, n.name) for n in stopped),

@@ -102,7 +102,7 @@ def _of_container(
                 f"{node.name} runs, and may have served clients although its init was cut off (inv "
                 "init completes it): inv stop"
             )
-    elif state.node(node.name).container is not ContainerStatus.STOPPED:
+    elif state.node(node.name).container not in NOT_RUNNING:
         yield f"{node.name}'s container runs: inv stop"
     elif not force:
         yield f"{node.name}'s container exists, stopped, on {facts.name}."

@@ -80,9 +80,9 @@ class Provision:
         )
 
 
-def create_container(provision: Provision, node: Node, *, half_made: bool = False) -> Step:
-    """Make the container that is missing, its volumes as they are; half_made: in the place of what
-    a command left that was cut off at that."""
+def create_container(provision: Provision, node: Node, *, instead: bool = False) -> Step:
+    """Make the node's container, its volumes as they are; instead: of one that does not run and is
+    of no use."""
 
     def test_exists(status: ContainerStatus) -> bool:
         return status not in (ContainerStatus.MISSING, ContainerStatus.UNKNOWN)
@@ -91,7 +91,7 @@ def create_container(provision: Provision, node: Node, *, half_made: bool = Fals
         f"Create {node.name}'s container",
         node.name,
         anything(),
-        Run((*((docker.remove(node.container),) if half_made else ()), *provision.container(node))),
+        Run((*((docker.remove(node.container),) if instead else ()), *provision.container(node))),
         Condition(
             f"{node.name}'s container exists",
             (node.name,),

@@ -44,8 +44,11 @@ def start(state: ClusterState, provision: Provision, networks: tuple[Stage, ...]
     """
     topology = state.topology
     missing = [n for n in state.nodes if n.container is ContainerStatus.MISSING]
+    # A stopped container asks for the networks that it was made with, and for no others.
+    cut_loose = [n for n in state.nodes if networks and n.container is ContainerStatus.STOPPED]
     made = tuple(
-        create_container(provision, topology.node(n.name), half_made=n.half_made) for n in missing
+        create_container(provision, topology.node(n.name), instead=n.half_made or n in cut_loose)
+        for n in (*missing, *cut_loose)
     )
     try:
         primary = _to_serve(state)

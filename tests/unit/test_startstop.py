@@ -99,12 +99,13 @@ def test_what_was_half_made_is_taken_away_first() -> None:
 
 
 def test_networks_that_are_gone_are_made_also_where_a_failover_has_to_decide() -> None:
-    """Neither it nor `recovery` makes any."""
+    """Neither it nor `recovery` makes any, and a stopped container asks for those that it had."""
     fenced_one = stopped("node-0", Role.FENCED, timeline=3)
     state = cluster(fenced_one, STANDBY, WITNESS)
     networks = Step("Make the network", "node-0", anything(), Run(()), anything())
     plan = start(state, provision(), ((networks,),))
-    assert plan.titles == ("Make the network",)
+    made = tuple(f"Create node-{i}'s container" for i in range(3))
+    assert plan.titles == ("Make the network", *made)
     assert plan.notes[0].endswith("Next: inv failover")
 
 

@@ -101,7 +101,7 @@ def test_nobody_is_sent_to_a_failover_that_no_majority_can_grant() -> None:
         (missing("node-1"), "container-missing", "node-1", "inv start"),
         (stopped("node-1"), "container-stopped", "node-1", RECOVER),
         (paused("node-1"), "container-paused", "node-1", "docker unpause postgres-cluster-node-1"),
-        (silent("node-1"), "node-silent", "node-1", "docker restart postgres-cluster-node-1"),
+        (silent("node-1"), "node-silent", "node-1", RECOVER),
         (fenced("node-1"), "fenced", "node-1", RECOVER),
         (down("node-1"), "down", "node-1", RECOVER),
         (hung("node-1"), "not-accepting", "node-1", "inv status --watch"),
