@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from pgha.commands.base import Secret
 from pgha.credentials import Ask, Credentials
-from pgha.errors import Refused
+from pgha.errors import Failed, Refused
 from pgha.settings import Settings, load
 from pgha.topology import Topology, topology
 
@@ -324,7 +324,7 @@ class Cluster:
         from pgha.execute import Outcome, execute
         from pgha.nodes import VerbError
 
-        world, listener = self._open(), Counting(self._listening())
+        world, listener = self._open(), Counting(self._listening(), self._require_locks)
         listener.planned(plan)
         try:
             outcome = execute(plan, state, world, listener)
@@ -390,6 +390,13 @@ class Cluster:
             return
         with self._open().nodes.held(f"{self.by}: {command}"):
             yield
+
+    def _require_locks(self) -> None:
+        """Raises Failed where this command stood still (Ctrl-Z, a laptop that slept) for so long
+        that somebody else may be at work."""
+        for host in self._reach.hosts() if self._reach is not None else ():
+            if host.lock_lost:
+                raise Failed(f"The lock on {host.name} was lost meanwhile.", next="inv status")
 
     def _locked(self, command: str) -> AbstractContextManager[None]:
         """Hold the lock of every host that answers. Raises Locked; Refused if none answers."""

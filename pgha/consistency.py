@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from itertools import combinations
 
+from pgha.commands.pgpool import MAX_PASSWORD_BYTES, password_problem
 from pgha.kinds import nested
 from pgha.variables import LocaleProvider, Mode, Settings, births, used_volumes
 
@@ -25,6 +26,7 @@ def clashes(settings: Settings) -> Iterator[Clash]:
     yield from _networks(settings)
     yield from _names(settings)
     yield from _users(settings)
+    yield from _passwords(settings)
     yield from _container_directories(settings)
     yield from _host_directories(settings)
     yield from _locale(settings)
@@ -79,6 +81,13 @@ def _names(settings: Settings) -> Iterator[Clash]:
 def _users(settings: Settings) -> Iterator[Clash]:
     if settings.postgres_user == settings.replication_user:
         yield Clash(("POSTGRES_USER", "REPLICATION_USER"), "two different users were expected")
+
+
+def _passwords(settings: Settings) -> Iterator[Clash]:
+    """Those that Pgpool-II is told as well."""
+    for name in ("POSTGRES_PASSWORD", "REPLICATION_PASSWORD"):
+        if password_problem(getattr(settings, name.lower())):
+            yield Clash((name,), f"a password of {MAX_PASSWORD_BYTES} bytes at most was expected")
 
 
 def _container_directories(settings: Settings) -> Iterator[Clash]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pgha.execute import Listener, StepDone
 from pgha.plan import Plan, Step
 
 
 class Counting(Listener):
-    """Counts the steps that were done."""
+    """Counts the steps that were done. guard: called before each; raises where none may begin."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, guard: Callable[[], None] = lambda: None) -> None:
         self._listener = listener
+        self._guard = guard
         self._done = 0
         self._at_once = 0
 
@@ -25,6 +28,7 @@ class Counting(Listener):
         self._listener.planned(plan)
 
     def started(self, step: Step) -> None:
+        self._guard()
         self._listener.started(step)
 
     def finished(self, done: StepDone) -> None:

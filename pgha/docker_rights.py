@@ -18,7 +18,8 @@ _AS_HIMSELF = (
 )
 # He may be allowed Docker alone, or everything.
 _BY_SUDO = (
-    "if sudo -n true 2>/dev/null || sudo -n -l 2>/dev/null | grep -q 'NOPASSWD:[^:]*docker'; then"
+    "if sudo -n true 2>/dev/null || sudo -n -l 2>/dev/null"
+    " | grep -Eq 'NOPASSWD:[^:]*/docker( [*])?(,|$)'; then"
 )
 _MAY_NOT = (
     'echo "user $(id -un) may not use Docker: he is not in its group, and sudo wants a password'

@@ -210,6 +210,11 @@ class Host(ABC):
         owner: who we are, for people: it is what others read meanwhile.
         """
 
+    @property
+    def lock_lost(self) -> bool:
+        """A lock that we hold there may be somebody else's by now."""
+        return False
+
     @abstractmethod
     def close(self) -> None:
         """Close what is open; the next use opens it again."""

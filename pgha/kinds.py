@@ -161,6 +161,9 @@ def _host_name(text: str) -> str:
         raise Unfit("a name of 63 characters at most")
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?", text) or ".." in text:
         raise Unfit
+    # By the name pgha nodes connect to one another for what is to count for no quorum.
+    if text.casefold() == "pgha":
+        raise Unfit("a name other than pgha")
     if text.casefold() == "localhost" or re.fullmatch(r"([0-9]+|.*\.[0-9]+)", text):
         raise Unfit("a name that is neither localhost nor looks like an address")
     return text
@@ -298,6 +301,9 @@ def _role(text: str) -> str:
     # PostgreSQL 17, "CREATE ROLE": neither can be a role's name.
     if text in ("public", "none"):
         raise Unfit("a user's name that PostgreSQL does not reserve")
+    # They stand in configuration files of PostgreSQL and Pgpool-II, which quote differently.
+    if any(mark in text for mark in "'\"\\"):
+        raise Unfit("a user's name without quotes and backslashes")
     return _user(text)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 from pgha.commands.base import Command
@@ -11,7 +12,7 @@ from pgha.credentials import Credentials
 from pgha.docker_rights import FORBIDDEN, Permitted, permitted
 from pgha.errors import Failed, Unreachable
 from pgha.hosts import Host, Kept, Observer, Result, Session, Stream, Wire, unobserved
-from pgha.locking import BEAT_S, holder_words, locked_error, note_now
+from pgha.locking import BEAT_S, SILENCE_S, holder_words, locked_error, note_now
 from pgha.processes import OnLine
 from pgha.waiting import Deadline
 
@@ -34,6 +35,8 @@ class SshHost(Host):
         self.observer = observer
         self.kept = Kept(name, dial)
         self._credentials = credentials or Credentials()
+        # When the holder of our lock was last told that we are there; None: we hold none.
+        self._told_at: float | None = None
 
     def answer(self, command: Command, deadline: Deadline, on_line: OnLine | None = None) -> Result:
         """Over the kept connection, which is opened again once where it is found dead."""
@@ -70,18 +73,34 @@ class SshHost(Host):
                 raise locked_error(cluster, self.name, answer.removeprefix("held").strip())
             if answer != "locked":
                 raise Failed(f"The lock on {self.name} cannot be taken.", details=(answer,))
-            threading.Thread(target=_beat, args=(held, over), daemon=True).start()
+            self._told_at = _now()
+            threading.Thread(target=self._beat, args=(held, over), daemon=True).start()
             yield
         finally:
             over.set()
+            self._told_at = None
             held.close()
+
+    @property
+    def lock_lost(self) -> bool:
+        """Its holder has ended: the connection has, or this process stood still for too long."""
+        return self._told_at is not None and _now() - self._told_at > SILENCE_S
+
+    def _beat(self, held: Session, over: threading.Event) -> None:
+        """Say now and then that we are there, as long as we are heard."""
+        with contextlib.suppress(Unreachable):
+            while not over.wait(BEAT_S) and not self.lock_lost:
+                held.tell("here")
+                if self._told_at is not None:
+                    self._told_at = _now()
+            return
+        if self._told_at is not None:
+            self._told_at = float("-inf")
 
     def close(self) -> None:
         self.kept.close()
 
 
-def _beat(held: Session, over: threading.Event) -> None:
-    """Say now and then that we are there. Where that fails, so does what is done meanwhile."""
-    with contextlib.suppress(Unreachable):
-        while not over.wait(BEAT_S):
-            held.tell("here")
+def _now() -> float:
+    """Seconds; they go on while this machine is asleep."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

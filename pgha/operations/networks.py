@@ -211,7 +211,7 @@ def _of_network(facts: HostFacts, provision: Provision, name: str, subnet: str) 
     if ours is not None:
         yield from _of_ours(facts, provision, ours, subnet)
     for network in facts.networks:
-        others = (IPv4Network(s) for s in network.subnets if ":" not in s)
+        others = (IPv4Network(s, strict=False) for s in network.subnets if ":" not in s)
         if network is not ours and any(wanted.overlaps(other) for other in others):
             taken = f"the network {network.name} ({' and '.join(network.subnets)})"
             whose = ", Swarm's own," if network.name == "ingress" else ""

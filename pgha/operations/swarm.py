@@ -201,7 +201,7 @@ def _of_addresses(provision: Provision, joining: list[HostFacts]) -> Iterator[st
 def own_addresses(host: HostFacts) -> tuple[tuple[str, IPv4Interface], ...]:
     """The host's interfaces and addresses, without those of Docker's own bridges."""
     bridges = [
-        IPv4Network(subnet)
+        IPv4Network(subnet, strict=False)
         for network in host.networks
         if network.driver == "bridge"
         for subnet in network.subnets

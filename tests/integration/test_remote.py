@@ -206,6 +206,16 @@ def test_a_killed_holder_leaves_no_lock(host: Host, server: Loopback) -> None:
     wait_until(free, timeout_s=3, what="the lock is free")
 
 
+def test_who_has_lost_a_lock_knows_it(own_server: Loopback) -> None:
+    host = host_of(own_server.machine())
+    with host.lock("test-lost", "me"):
+        assert not host.lock_lost
+        own_server.signal_sessions(signal.SIGKILL)
+        wait_until(lambda: host.lock_lost, timeout_s=20, what="the lock is known to be lost")
+    assert not host.lock_lost
+    host.close()
+
+
 def test_a_holder_that_is_not_heard_of_loses_the_lock() -> None:
     """As when its host is cut off: nobody tells it that our side is gone."""
     words = holder_words("test-silent", silence_s=1)

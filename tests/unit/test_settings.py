@@ -236,7 +236,7 @@ def test_the_root_of_the_directories_may_come_from_the_process_environment() -> 
         "STANDBY_4_NODE=node-2",
         # Each node has its host: the same directory on both is no clash.
         "MODE=ha\nMASTER_VOLUME_POSTGRES_DATA=/pg\nSTANDBY_VOLUME_POSTGRES_DATA=/pg",
-        'POSTGRES_USER=Zoë O\'Neill "x"\nPCP_USER=pcp',
+        "POSTGRES_USER=Zoë O Neill-%x\nPCP_USER=pcp",
         "SSH_CONFIG=~/.ssh/other config",
         "MEMORY_MB=0",
     ],
@@ -493,6 +493,12 @@ BAD = [
     wrong("POSTGRES_USER=#a", NO_END),
     ("PCP_USER=' a'", f"PCP_USER= a: {NO_END} was expected"),
     wrong("POSTGRES_USER=public", "a user's name that PostgreSQL does not reserve"),
+    wrong("REPLICATION_USER=o'brien", "a user's name without quotes and backslashes"),
+    (
+        f"REPLICATION_PASSWORD={'x' * 80}",
+        "REPLICATION_PASSWORD: a password of 79 bytes at most was expected",
+    ),
+    wrong("STANDBY_NODE=Pgha", "a name other than pgha"),
     (
         "REPLICATION_USER=postgres",
         "POSTGRES_USER=postgres (default) and REPLICATION_USER=postgres: "
