@@ -296,7 +296,7 @@ class Cluster:
                 if dry_run or not plan.stages:
                     return Outcome(plan, (), state, 0.0)
                 if not plan.loses:
-                    return self._carried_out(plan, state)
+                    return self._carried_out(command, plan, state)
             if not (confirm and confirm(plan)):
                 raise Refused(f"{plan.loses} It was not confirmed: nothing was changed.")
             with self._held(command, hold):
@@ -307,7 +307,7 @@ class Cluster:
                         "changed.",
                         next="inv status",
                     )
-                return self._carried_out(now, state)
+                return self._carried_out(command, now, state)
 
     def _planned(self, command: str, operation: Operation, rest: bool) -> tuple[ClusterState, Plan]:
         """What is true, and what an operation makes of it. Raises Refused."""
@@ -319,12 +319,13 @@ class Cluster:
             require_members(state)
         return state, operation(state).within(self.settings.compose_http_timeout)
 
-    def _carried_out(self, plan: Plan, state: ClusterState) -> Outcome:
+    def _carried_out(self, command: str, plan: Plan, state: ClusterState) -> Outcome:
         from pgha.counting import Counting
         from pgha.execute import Outcome, execute
         from pgha.nodes import VerbError
 
         world, listener = self._open(), Counting(self._listening(), self._require_locks)
+        world.by = f"{self.by}: {command}"
         listener.planned(plan)
         try:
             outcome = execute(plan, state, world, listener)
@@ -346,7 +347,7 @@ class Cluster:
             if self._ask is not None:
                 unlock(self.settings, self.topology, self._credentials, self._ask)
             self._reach = Reach(self.settings, self.topology, observer, self._credentials)
-            self._world = RealWorld(self._reach, self._provision(), self.by, observer)
+            self._world = RealWorld(self._reach, self._provision(), observer)
         return self._world
 
     def _whole(self, *, rest: bool = False, patient: bool = False) -> ClusterState:

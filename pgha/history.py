@@ -115,7 +115,7 @@ def _events_of(
             yield Event(Kind.STOP, entry, "", (node,), entry.by, entry.known_term)
         elif entry.verb == "shutdown" and not stopped:
             yield Event(Kind.ENDED, entry, "", (node,))
-        elif entry.verb == "fence" and entry.by.who is Who.OPERATOR:
+        elif entry.verb == "fence" and entry.by.who is not Who.AGENT:
             yield _fenced(entry)
         elif entry.verb == "serve":
             stopped = False
@@ -183,7 +183,7 @@ def _fenced(entry: Entry) -> Event:
         entry,
         f"{entry.node} was fenced{f': {why}' if why else ''}",
         tuple(n for n in (entry.node, to) if n),
-        entry.by,
+        entry.by if entry.by.who is Who.OPERATOR else None,
         entry.known_term,
         why,
         from_=entry.node,

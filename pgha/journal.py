@@ -1,7 +1,7 @@
 """A line of a node's journal → an Entry. The one place that knows how the lines look. Pure.
 
 Verbs: {at, verb, by, args, result, seconds}, where `at` is the end. Events of the agent:
-{at, event, by, term, text, …}. `by`: "agent", "user@host: command" (an operator), "" (main).
+{at, event, by, term, text, …}. `by`: "agent", "user@host: command" (an operator), "main" or "".
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class By:
     def of(cls, text: str) -> By:
         if text == "agent":
             return cls(Who.AGENT)
+        if text == "main":
+            return cls(Who.NODE)
         operator, _, command = text.partition(": ")
         return cls(Who.OPERATOR, operator, command) if operator else cls(Who.NODE)
 

@@ -20,17 +20,15 @@ from pgha.state import ClusterState, ContainerStatus, NodeState
 
 
 class RealWorld:
-    """Hosts and containers, reached through `reach`. by: who asks, for the nodes' journals.
+    """Hosts and containers, reached through `reach`.
 
-    observer: told about each verb.
+    observer: told about each verb. by: who asks, and by which command, for the nodes' journals.
     """
 
-    def __init__(
-        self, reach: Reach, provision: Provision, by: str, observer: Observer = unobserved
-    ) -> None:
+    def __init__(self, reach: Reach, provision: Provision, observer: Observer = unobserved) -> None:
         self._reach = reach
         self._provision = provision
-        self._by = by
+        self.by = ""
         self.nodes = Nodes(reach, observer)
 
     def observe(self, names: tuple[str, ...] | None = None) -> tuple[NodeState, ...]:
@@ -68,7 +66,7 @@ class RealWorld:
         answer = self.nodes.ask(
             step.node,
             action.name,
-            {**dict(action.known_args(state)), "by": self._by},
+            {**dict(action.known_args(state)), "by": self.by},
             timeout_s=action.timeout_s,
             secrets=action.secrets,
         )

@@ -194,6 +194,14 @@ def test_the_command_s_name_decides_where_it_is_told() -> None:
     assert kinds(journals.told()) == ["init", "failover", "recovery"]
 
 
+def test_what_a_node_does_by_itself_was_asked_for_by_nobody() -> None:
+    journals = made()
+    journals.verb("node-0", "fence", "fenced (killed) at 0/4", by="main", reason="its agent hangs")
+    told = journals.told()
+    assert kinds(told) == ["init", "fenced"]
+    assert (told.events[1].by, told.events[1].cause) == (None, "its agent hangs")
+
+
 def test_stop_and_start_are_one_event_each() -> None:
     journals = made()
     for node in ("node-0", "node-1", "node-2"):
