@@ -84,8 +84,10 @@ def held() -> bool:
 def _write(reason: str | None) -> None:
     """When by the monotonic clock, which all processes of a host share, and why."""
     reason = _read()[1] if reason is None else reason
-    os.ftruncate(_mine[0], 0)
-    os.pwrite(_mine[0], f"{time.monotonic()}\n{reason}\n".encode(), 0)
+    content = f"{time.monotonic()}\n{reason}\n".encode()
+    # Nobody finds it empty: that would be no hold.
+    os.pwrite(_mine[0], content, 0)
+    os.ftruncate(_mine[0], len(content))
 
 
 def _read() -> tuple[float, str]:

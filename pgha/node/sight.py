@@ -73,9 +73,9 @@ class Sight:
         have lost their marks already, and would elect another one beside it. So does one that runs
         in no term: its assignment is lost, and it is fenced."""
         served = told.role is Role.PRIMARY and gate.is_open()
-        if told.term == 0:
-            return server not in (Server.PRIMARY, Server.STARTING)
-        return paths.INITIALISING.exists() and not served
+        if paths.INITIALISING.exists() and not served:
+            return True
+        return told.term == 0 and server not in (Server.PRIMARY, Server.STARTING)
 
     def _told(self) -> Assignment:
         stamp = _stamp(paths.STATE)
