@@ -24,7 +24,7 @@ class Status:
         return self.verdict.exit_code
 
     def as_dict(self) -> dict[str, Any]:
-        """The document of `status --json` (README, "status --json")."""
+        """The document of `status --json` (docs/tasks.md)."""
         primary = self.state.primary
         return {
             "cluster": self.state.topology.cluster,

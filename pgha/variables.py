@@ -209,7 +209,8 @@ class Settings:
     memory_mb: int = variable(
         kinds.whole(128, 99_999_999, "a number of megabytes", or_zero=True),
         "0",
-        "The memory to which a node's settings are fitted, in MB; 0: what its host has.",
+        "The memory to which settings are fitted, in MB, for all nodes with data on a host "
+        "together; 0: what the host has.",
     )
     shm_size_mb: int = variable(
         kinds.whole(64, 99_999_999, "a number of megabytes"),
@@ -266,7 +267,8 @@ class Settings:
     log_max_mb: int = variable(
         kinds.whole(1, 99_999_999, "a number of megabytes"),
         "50",
-        "How large one file of a container's log may grow, in MB, before it is rotated.",
+        "How much of a container's log the engine keeps, in MB, in four files together; the oldest "
+        "goes first.",
     )
     machine_storage_path: str = variable(
         kinds.MAYBE_FILE,

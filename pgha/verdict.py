@@ -89,7 +89,7 @@ def _members(state: ClusterState) -> Iterator[Problem]:
             "other-nodes",
             node.name,
             f"{node.name} was made with {', '.join(node.report.members)}, and the settings name "
-            f"{', '.join(state.topology.names)}: no command but `inv stop` goes on.",
+            f"{', '.join(state.topology.names)}: nothing but `inv stop` changes it.",
             "name the same nodes again (MASTER_NODE, STANDBY_…_NODE, WITNESS_NODE)",
         )
 

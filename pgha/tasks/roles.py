@@ -7,7 +7,9 @@ from invoke.context import Context
 from pgha.tasks.session import Work, changes
 from pgha.tasks.task import cluster_task
 
-ACCEPT_LOSS = "Go on although acknowledged writes may be lost; it says how much, and asks."
+ACCEPT_LOSS = (
+    "Go on although acknowledged writes may be lost; it says what is known of how much, and asks."
+)
 
 
 @cluster_task(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -274,3 +276,12 @@ def test_a_failover_that_was_cut_off_in_its_election() -> None:
     )
     assert judge(state)[1][0].code == "overtaken"
     assert problem(state, "overtaken").remedy == "inv failover"
+
+
+def test_the_document_names_every_code() -> None:
+    root = Path(__file__).parents[2]
+    sources = ((root / "pgha" / name).read_text() for name in ("verdict.py", "drift.py"))
+    codes = {code for text in sources for code in re.findall(r'Problem\(\s*"([a-z-]+)"', text)}
+    document = (root / "docs" / "tasks.md").read_text()
+    assert len(codes) > 25
+    assert {code for code in codes if f"`{code}`" not in document} == set()
