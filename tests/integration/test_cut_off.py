@@ -120,7 +120,7 @@ def test_a_promotion(at_home: RealCluster, step: str) -> None:
     [
         "container start",
         "pgha-node rewind upstream=node-1 check=true",
-        "pgha-node rewind upstream=node-1 by=",
+        "pgha-node rewind upstream=node-1 'by=",
         *at_night("pgha-node follow", "pgha-node steer"),
     ],
 )
