@@ -10,6 +10,7 @@ import fcntl
 import itertools
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -272,15 +273,30 @@ def mark_again(cluster: RealCluster) -> None:
         docker("exec", cluster.container(node), "touch", "/etc/pgpool2/pgha/initialising")
 
 
+ALONE = """SET synchronous_commit = local;
+DO $$ BEGIN LOOP
+  PERFORM pg_stat_clear_snapshot();
+  EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_replication);
+  PERFORM pg_sleep(0.01);
+END LOOP; END $$;
+CREATE TABLE alone AS SELECT generate_series(1, 9)"""
+
+
 def diverge(cluster: RealCluster) -> None:
     """The primary at home has WAL that nobody else will ever have, and is gone."""
     others = ("node-1", "node-2")
-    # At once, and the writer right after: its agent ends a primary that hears no majority.
-    docker("kill", *(cluster.container(node) for node in others))
-    sql = "SET synchronous_commit = local; CREATE TABLE alone AS SELECT generate_series(1, 9)"
     words = ("exec", "-u", "postgres", cluster.container("node-0"), "psql", "-XAtq")
-    where = ("-h", "/var/run/postgresql", "-p", str(cluster.settings.pgport))
-    docker(*words, *where, "-c", sql, "postgres")
+    where = ("-h", "/var/run/postgresql", "-p", str(cluster.settings.pgport), "postgres", "-c")
+    # It waits for their end where nobody is quicker: an agent ends a primary that hears nobody.
+    writer = subprocess.Popen(docker.words(*words, *where, ALONE))
+    there = "SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%alone%'"
+    wait_until(
+        lambda: docker(*words, *where, f"SELECT EXISTS ({there})").strip() == "t",
+        timeout_s=30,
+        what="the writer waits",
+    )
+    docker("kill", *(cluster.container(node) for node in others))
+    assert writer.wait(30) == 0
     cluster.kill("node-0")
     docker("start", *(cluster.container(node) for node in others))
     wait_until(
