@@ -88,14 +88,14 @@ class SshHost(Host):
 
     def _beat(self, held: Session, over: threading.Event) -> None:
         """Say now and then that we are there, as long as we are heard."""
-        with contextlib.suppress(Unreachable):
+        try:
             while not over.wait(BEAT_S) and not self.lock_lost:
                 held.tell("here")
                 if self._told_at is not None:
                     self._told_at = _now()
-            return
-        if self._told_at is not None:
-            self._told_at = float("-inf")
+        except Unreachable:
+            if self._told_at is not None:
+                self._told_at = float("-inf")
 
     def close(self) -> None:
         self.kept.close()

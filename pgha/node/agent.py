@@ -132,7 +132,7 @@ class Agent:
         self._pulse.start()
         self._courier.start()
         say(f"{self._node.node} takes part, as process {os.getpid()}")
-        next_tick = turned = self._saw_at = time.monotonic()
+        next_tick = turned = time.monotonic()
         while self.ending_since is None or time.monotonic() - self.ending_since < ENDING_S:
             self._select.select(max(0.0, next_tick - time.monotonic()))
             self._alive()
