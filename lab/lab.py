@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -14,13 +13,14 @@ from lab import engine, faults, files
 from lab.engine import ANSWER_S, STOP_S, WORK_S, Found, Seen
 from lab.layout import USER, Files, Layout, Place, checked_name, checked_size
 from lab.up import await_hosts, bring_up, reach, require_ours, together
+from pgha.account import user_name
 from pgha.base_image import Report
 from pgha.commands import docker
 from pgha.commands.base import Command
 from pgha.errors import CommandFailed, Refused, Unreachable, Usage
 from pgha.hosts import Host, Result
 from pgha.local_host import LocalHost
-from pgha.locking import lock_here
+from pgha.locking import lock_here, note_now
 from pgha.topology import LOCAL_HOST
 from pgha.waiting import wait_until
 
@@ -294,7 +294,7 @@ class Lab:
         return self._here.run(words, timeout_s=ANSWER_S, check=check)
 
     def _locked(self) -> AbstractContextManager[None]:
-        return lock_here(f"lab-{self.name}", LOCAL_HOST, getpass.getuser())
+        return lock_here(f"lab-{self.name}", LOCAL_HOST, note_now(user_name()))
 
     def _forget(self) -> bool:
         """Remove the lab's files; whether there were any. Another one's env file is left alone."""

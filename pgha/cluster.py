@@ -6,7 +6,6 @@ Nothing in here prints or exits: methods return results and raise the errors of 
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pgha.account import user_name
 from pgha.commands.base import Secret
 from pgha.credentials import Ask, Credentials
 from pgha.errors import Failed, Refused
@@ -409,8 +409,4 @@ class Cluster:
 
 def _who() -> str:
     """`user@host` of whoever runs this: nodes write it into their journals."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # No such user in the machine's password file.
-        user = str(os.getuid())
-    return f"{user}@{socket.gethostname()}"
+    return f"{user_name()}@{socket.gethostname()}"

@@ -11,6 +11,9 @@ from pgha.commands.pgpool import MAX_PASSWORD_BYTES, password_problem
 from pgha.kinds import nested
 from pgha.variables import LocaleProvider, Mode, Settings, births, used_volumes
 
+# A label of the DNS has 63 characters at most; `-frontend` comes behind the project's name.
+_MOST_IN_A_SWARM = 63 - len("-frontend")
+
 
 @dataclass(frozen=True)
 class Clash:
@@ -25,6 +28,7 @@ def clashes(settings: Settings) -> Iterator[Clash]:
     yield from _ports(settings)
     yield from _networks(settings)
     yield from _names(settings)
+    yield from _network_names(settings)
     yield from _users(settings)
     yield from _passwords(settings)
     yield from _container_directories(settings)
@@ -76,6 +80,16 @@ def _names(settings: Settings) -> Iterator[Clash]:
     for one, other in combinations(found, 2):
         if found[one].casefold() == found[other].casefold():
             yield Clash((one, other), "two different names were expected")
+
+
+def _network_names(settings: Settings) -> Iterator[Clash]:
+    """A Swarm wants its networks' names to be labels of the DNS; a bridge may have any."""
+    project = settings.compose_project_name
+    if settings.mode is Mode.HA and ("." in project or len(project) > _MOST_IN_A_SWARM):
+        yield Clash(
+            ("MODE", "COMPOSE_PROJECT_NAME"),
+            f"a Swarm's name (without '.', {_MOST_IN_A_SWARM} characters at most) was expected",
+        )
 
 
 def _users(settings: Settings) -> Iterator[Clash]:

@@ -14,6 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from pgha.account import home
 from pgha.commands.base import Command, Secret
 
 _END = "-----END OPENSSH PRIVATE KEY-----\n"
@@ -43,7 +44,7 @@ def parse_keys(text: str) -> ContainerKeys | None:
 
 def cache_directory() -> Path:
     """$XDG_CACHE_HOME/pgha; ~/.cache/pgha where that is not set (XDG Base Directory)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pgha"
+    return Path(os.environ.get("XDG_CACHE_HOME") or home() / ".cache") / "pgha"
 
 
 @dataclass(frozen=True)

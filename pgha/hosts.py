@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 
 from pgha.commands.base import Command
 from pgha.errors import CommandFailed, Unreachable
+from pgha.locking import Note
 from pgha.processes import OnLine
 from pgha.waiting import Deadline, Patience
 
@@ -204,10 +205,10 @@ class Host(ABC):
         """`open` without observer."""
 
     @abstractmethod
-    def lock(self, cluster: str, owner: str) -> AbstractContextManager[None]:
+    def lock(self, cluster: str, note: Note) -> AbstractContextManager[None]:
         """Hold the cluster's lock on this host. Raises Locked at once where somebody has it.
 
-        owner: who we are, for people: it is what others read meanwhile.
+        note: who we are, for people: it is what others read meanwhile.
         """
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pgha.commands.base import Command
 from pgha.errors import Unreachable
 from pgha.hosts import NOT_FOUND, Host, Observer, Result, Stream, brief, overdue, unobserved
-from pgha.locking import lock_here
+from pgha.locking import Note, lock_here
 from pgha.processes import OnLine, Overdue, run_here
 from pgha.streams import LocalStream
 from pgha.topology import LOCAL_HOST
@@ -39,9 +39,9 @@ class LocalHost(Host):
         return LocalStream(self.name, command)
 
     @contextlib.contextmanager
-    def lock(self, cluster: str, owner: str) -> Iterator[None]:
+    def lock(self, cluster: str, note: Note) -> Iterator[None]:
         """An flock of this process."""
-        with lock_here(cluster, self.name, owner):
+        with lock_here(cluster, self.name, note):
             yield
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -47,10 +48,12 @@ while [ -n "$(timeout "$2" head -n 1)" ]; do :; done"""
 
 @dataclass(frozen=True)
 class Note:
-    """Who holds the lock. since: local time with offset, ISO 8601, to the second."""
+    """Who holds the lock. since: local time with offset, ISO 8601, to the second. taking: nobody
+    else's, and the same on every host of one command."""
 
     owner: str
     since: str
+    taking: str = ""
 
     def to_json(self) -> str:
         """One line."""
@@ -59,7 +62,8 @@ class Note:
 
 def note_now(owner: str) -> Note:
     """The note of somebody who takes the lock now."""
-    return Note(owner, datetime.now().astimezone().isoformat(timespec="seconds"))
+    since = datetime.now().astimezone().isoformat(timespec="seconds")
+    return Note(owner, since, secrets.token_hex(8))
 
 
 def path_of(cluster: str) -> str:
@@ -72,12 +76,20 @@ def holder_words(cluster: str, *, silence_s: int = SILENCE_S) -> tuple[str, ...]
     return ("sh", "-c", _HOLDER, "pgha-lock", path_of(cluster), str(silence_s))
 
 
-def locked_error(cluster: str, host: str, note: str) -> Locked:
-    """Who is at work, as far as his note can be read: another version may have written it."""
+def locked_error(cluster: str, host: str, note: str, ours: Note) -> Locked | Refused:
+    """Who is at work, as far as his note can be read: another version may have written it.
+
+    Refused where it is this very command, which has locked the same machine by another name.
+    """
     try:
         document = json.loads(note)
+        if document.get("taking") == ours.taking:
+            return Refused(
+                f"{host} is a machine that another host's name means as well; nothing was changed.",
+                next=f"ssh -G {host} | grep -i ^hostname",
+            )
         who, since = str(document["owner"]), f" since {document['since']}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         who, since = "Somebody else", ""
     return Locked(f"{who} is at work on {cluster}{since} (lock on {host}).", next="inv status")
 
@@ -88,11 +100,11 @@ def lock_all(hosts: Sequence[Host], cluster: str, owner: str) -> Iterator[None]:
 
     One after the other, in the same order for everybody: of two operators one comes first.
     """
-    silent = list[PghaError]()
+    silent, note = list[PghaError](), note_now(owner)
     with contextlib.ExitStack() as held:
         for host in hosts:
             try:
-                held.enter_context(host.lock(cluster, owner))
+                held.enter_context(host.lock(cluster, note))
             except Unreachable as error:
                 silent.append(error)
         if len(silent) == len(hosts):
@@ -106,7 +118,7 @@ def lock_all(hosts: Sequence[Host], cluster: str, owner: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def lock_here(cluster: str, host: str, owner: str) -> Iterator[None]:
+def lock_here(cluster: str, host: str, note: Note) -> Iterator[None]:
     """Hold the lock of this machine. Raises Locked at once where somebody else has it."""
     descriptor = _opened(path_of(cluster))
     try:
@@ -114,11 +126,11 @@ def lock_here(cluster: str, host: str, owner: str) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             held = os.pread(descriptor, _NOTE_BYTES, 0).decode("utf-8", "replace")
-            raise locked_error(cluster, host, held) from None
+            raise locked_error(cluster, host, held, note) from None
         # Read-only where another user's umask made the file: the lock holds without a note.
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, (note_now(owner).to_json() + "\n").encode(), 0)
+            os.pwrite(descriptor, (note.to_json() + "\n").encode(), 0)
         yield
     finally:
         os.close(descriptor)

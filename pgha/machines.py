@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import pwd
 import shutil
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pgha import docker_machine, openssh
+from pgha.account import expanded, home, user_name
 from pgha.commands.base import Command
 from pgha.errors import Unreachable
 from pgha.openssh import Answer, Here, Hop, Jump
@@ -67,12 +67,12 @@ def machine_of(settings: Settings, host: str) -> Machine:
         ssh_config=_file(settings.ssh_config),
         known_hosts=_file(settings.ssh_known_hosts),
         connect_timeout_s=settings.ssh_connect_timeout,
-        store=Path(store).expanduser(),
+        store=expanded(store),
     )
 
 
 def _file(text: str) -> Path | None:
-    return Path(text).expanduser() if text else None
+    return expanded(text) if text else None
 
 
 def way_to(machine: Machine, deadline: Deadline) -> Way:
@@ -138,10 +138,11 @@ def here() -> Here:
     """This machine and this user. OpenSSH takes the home from the user database, not from HOME."""
     try:
         user = pwd.getpwuid(os.getuid())
-        home, name = user.pw_dir, user.pw_name
+        directory, name = user.pw_dir, user.pw_name
     except KeyError:
-        home, name = str(Path.home()), getpass.getuser()
-    return Here(Path(home), name, os.getuid(), socket.gethostname(), os.environ)
+        # As in a container that was given a user's number alone.
+        directory, name = str(home()), user_name()
+    return Here(Path(directory), name, os.getuid(), socket.gethostname(), os.environ)
 
 
 def _stored(machine: Machine) -> docker_machine.Stored | None:

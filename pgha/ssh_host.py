@@ -12,7 +12,7 @@ from pgha.credentials import Credentials
 from pgha.docker_rights import FORBIDDEN, Permitted, permitted
 from pgha.errors import Failed, Unreachable
 from pgha.hosts import Host, Kept, Observer, Result, Session, Stream, Wire, unobserved
-from pgha.locking import BEAT_S, SILENCE_S, holder_words, locked_error, note_now
+from pgha.locking import BEAT_S, SILENCE_S, Note, holder_words, locked_error
 from pgha.processes import OnLine
 from pgha.waiting import Deadline
 
@@ -63,14 +63,15 @@ class SshHost(Host):
         return stream
 
     @contextlib.contextmanager
-    def lock(self, cluster: str, owner: str) -> Iterator[None]:
+    def lock(self, cluster: str, note: Note) -> Iterator[None]:
         """Held by a program on the host, which ends when it has not heard of us for a while."""
         held = self.kept.channel(Deadline(_TAKE_S)).session(holder_words(cluster))
         over = threading.Event()
         try:
-            answer = held.ask(note_now(owner).to_json(), timeout_s=_TAKE_S)
+            answer = held.ask(note.to_json(), timeout_s=_TAKE_S)
             if answer.startswith("held"):
-                raise locked_error(cluster, self.name, answer.removeprefix("held").strip())
+                told = answer.removeprefix("held").strip()
+                raise locked_error(cluster, self.name, told, note)
             if answer != "locked":
                 raise Failed(f"The lock on {self.name} cannot be taken.", details=(answer,))
             self._told_at = _now()
@@ -103,4 +104,5 @@ class SshHost(Host):
 
 def _now() -> float:
     """Seconds; they go on while this machine is asleep."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # Linux; other systems: theirs
+    return time.clock_gettime(clock)

@@ -178,6 +178,13 @@ def _hand_over(state: ClusterState, primary: NodeState, heir: NodeState) -> Plan
     # Only who streams now surely can follow: another one would fail the rest of the move.
     others = [n.name for n in state.nodes if state.streams(n.name) and n is not heir]
     before, after = _electors(state, old, others)
+    words = 1 + len(before) + len(after)
+    if state.topology.quorum_commit and words < state.topology.majority:
+        raise Refused(
+            f"{words} of {len(state.nodes)} nodes could give their word for {new}, and "
+            f"{state.topology.majority} are needed: nobody could write to it either.",
+            next="inv recovery",
+        )
     doors = [n.name for n in state.answering]
     up = state.to_attach(new, (*state.attached, old))
     return Plan(

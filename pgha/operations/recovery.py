@@ -63,9 +63,12 @@ def _returns(
     term = primary.timeline or 0
     topology = state.topology
     data = [n for n in joining if n.kind is Kind.DATA]
-    # A node whose disk is slow has data that could not be looked at.
-    copied = [n for n in data if force or not (n.has_data or (n.report and n.report.busy))]
-    rewound = [n for n in data if n not in copied and not can_follow(n, primary)]
+    # What could not be looked at is not copied over unasked: a node whose disk is slow is rewound
+    # where it must be, and one that could not be read at rest is told to follow. The verb refuses
+    # where its WAL does not fit.
+    seen = [n for n in data if n.report is not None]
+    copied = [n for n in data if force or (n in seen and _surely_empty(n))]
+    rewound = [n for n in seen if n not in copied and not can_follow(n, primary)]
     # A slot that has lost its WAL is made anew before WAL is asked for. Who only does not count yet
     # is counted last: commits would wait for it as long as it is copied.
     slots = [n for n in joining if not _kept(state, n.name)]
@@ -115,6 +118,10 @@ def _needs_it(state: ClusterState, node: NodeState) -> bool:
     if not (connected and node.role in (Role.STANDBY, Role.WITNESS)):
         return True
     return not (_kept(state, node.name) and _counted(state, node.name))
+
+
+def _surely_empty(node: NodeState) -> bool:
+    return node.report is not None and not node.has_data and not node.report.busy
 
 
 def _within_reach(node: NodeState) -> bool:

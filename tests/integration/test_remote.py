@@ -16,7 +16,7 @@ import pytest
 from pgha.commands.base import Command, Secret
 from pgha.errors import CommandFailed, Locked, Unreachable
 from pgha.hosts import Result
-from pgha.locking import holder_words
+from pgha.locking import holder_words, note_now
 from pgha.machines import Machine
 from pgha.remote import Host, LocalHost, SshHost, host_of
 from pgha.waiting import Deadline, wait_until
@@ -158,17 +158,17 @@ def test_the_observer_sees_the_command_and_no_secret(host: Host) -> None:
 
 def test_the_second_holder_learns_who_is_at_work_since_when(host: Host, server: Loopback) -> None:
     others = (LocalHost(), host_of(server.machine()))
-    with host.lock("test-two", "failover by anna"):
+    with host.lock("test-two", note_now("failover by anna")):
         for other in others:
             with (
                 pytest.raises(
                     Locked, match=r"failover by anna is at work on test-two since 20\d\d"
                 ),
-                other.lock("test-two", "me"),
+                other.lock("test-two", note_now("me")),
             ):
                 pass
     for other in others:
-        with other.lock("test-two", "me"):
+        with other.lock("test-two", note_now("me")):
             pass
         other.close()
 
@@ -180,7 +180,7 @@ from pgha.machines import Machine
 from pgha.remote import host_of
 name, local, config, known = sys.argv[1:]
 host = host_of(Machine(name, local == "True", Path(config), Path(known), 5.0))
-with host.lock("test-killed", "a run that is killed"):
+with host.lock("test-killed", note_now("a run that is killed")):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -192,13 +192,13 @@ def test_a_killed_holder_leaves_no_lock(host: Host, server: Loopback) -> None:
     with subprocess.Popen((sys.executable, "-c", HOLDER, *words), stdout=subprocess.PIPE) as other:
         assert other.stdout
         assert other.stdout.readline() == b"held\n"
-        with pytest.raises(Locked), host.lock("test-killed", "me"):
+        with pytest.raises(Locked), host.lock("test-killed", note_now("me")):
             pass
         other.kill()
 
     def free() -> bool:
         try:
-            with host.lock("test-killed", "me"):
+            with host.lock("test-killed", note_now("me")):
                 return True
         except Locked:
             return False
@@ -208,7 +208,7 @@ def test_a_killed_holder_leaves_no_lock(host: Host, server: Loopback) -> None:
 
 def test_who_has_lost_a_lock_knows_it(own_server: Loopback) -> None:
     host = host_of(own_server.machine())
-    with host.lock("test-lost", "me"):
+    with host.lock("test-lost", note_now("me")):
         assert not host.lock_lost
         own_server.signal_sessions(signal.SIGKILL)
         wait_until(lambda: host.lock_lost, timeout_s=20, what="the lock is known to be lost")
@@ -228,7 +228,7 @@ def test_a_holder_that_is_not_heard_of_loses_the_lock() -> None:
         for _ in range(4):
             with (
                 pytest.raises(Locked, match="Somebody else is at work"),
-                LocalHost().lock("test-silent", "me"),
+                LocalHost().lock("test-silent", note_now("me")),
             ):
                 pass
             holder.stdin.write(b"here\n")

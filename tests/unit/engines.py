@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pgha.commands.base import Command
 from pgha.errors import Unreachable
 from pgha.hosts import Host, Result, unobserved
+from pgha.locking import Note
 from pgha.processes import OnLine
 from pgha.waiting import Deadline
 
@@ -115,7 +116,7 @@ class Engine(Host):
         return ModelStream(self, command)
 
     @contextlib.contextmanager
-    def lock(self, cluster: str, owner: str) -> Iterator[None]:
+    def lock(self, cluster: str, note: Note) -> Iterator[None]:
         yield
 
     def close(self) -> None:

@@ -50,6 +50,18 @@ def argument(plan: Plan, title: str, key: str) -> object:
 # --- the primary lives ---------------------------------------------------------------------------
 
 
+def test_a_hand_over_without_a_majority_s_word_is_refused_before_anything_is_fenced() -> None:
+    state = cluster(
+        primary("node-0"),
+        standby("node-1"),
+        stopped("node-2"),
+        unknown("node-3"),
+        of=three_and_a_witness(),
+    )
+    with pytest.raises(Refused, match="2 of 4 nodes could give their word for node-1, and 3 are"):
+        failover(state)
+
+
 def test_the_primary_is_fenced_the_standby_promoted_and_the_rest_follows() -> None:
     plan = failover(HEALTHY)
     assert [sorted(s.title for s in stage) for stage in plan.stages] == [

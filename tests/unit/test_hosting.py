@@ -13,6 +13,7 @@ from pgha.commands import docker, swarm
 from pgha.commands.base import Command, Secret
 from pgha.errors import CommandFailed, Failed
 from pgha.hosts import Host, Result, Stream
+from pgha.locking import Note
 from pgha.plan import Relay, Run
 from pgha.processes import OnLine
 from pgha.waiting import Deadline
@@ -52,7 +53,7 @@ class Played(Host):
         raise NotImplementedError
 
     @contextlib.contextmanager
-    def lock(self, cluster: str, owner: str) -> Iterator[None]:
+    def lock(self, cluster: str, note: Note) -> Iterator[None]:
         yield
 
     def close(self) -> None:

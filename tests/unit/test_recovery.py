@@ -51,6 +51,14 @@ def test_a_follower_that_makes_a_majority_lets_clients_in_on_the_primary() -> No
     assert plan.titles[:2] == ("Let node-0 follow node-1", "Let clients in on node-1")
 
 
+def test_a_stopped_node_that_could_not_be_read_is_not_copied_over_unasked() -> None:
+    unread = cluster(stopped("node-0", readable=False), NEW, WITNESS)
+    titles = recovery(unread).titles
+    assert titles[:2] == ("Start node-0's container", "Let node-0 follow node-1")
+    assert not any(title.startswith(("Copy", "Check", "Rewind")) for title in titles)
+    assert any(title.startswith("Copy") for title in recovery(unread, "node-0", force=True).titles)
+
+
 def test_an_old_primary_with_more_wal_than_the_new_one_took_over_is_rewound() -> None:
     plan = recovery(cluster(fenced("node-0", timeline=3, lsn=LSN + 8), NEW, WITNESS))
     assert plan.titles[:3] == (

@@ -222,6 +222,8 @@ def test_the_root_of_the_directories_may_come_from_the_process_environment() -> 
         "DOCKER_HUB_IMAGE=False",
         "ELECTION_TIMEOUT=.5",
         "MODE=ha\nMASTER_NODE=db1.example.org\nSTANDBY_NODE=db_2",
+        f"MODE=ha\nCOMPOSE_PROJECT_NAME={'x' * 54}",
+        "COMPOSE_PROJECT_NAME=my.db",
         "POSTGRES_VERSION=18\nPOSTGRES_LOCALE=PG_UNICODE_FAST",
         "POSTGRES_LOCALE_PROVIDER=icu\nPOSTGRES_LOCALE=de-AT",
         "POSTGRES_LOCALE_PROVIDER=libc\nPOSTGRES_LOCALE=de_AT.UTF-8",
@@ -458,6 +460,14 @@ BAD = [
     (
         "STANDBY_2_NODE=c\nSTANDBY_VOLUME_POSTGRES_DATA=/pg\nSTANDBY_2_VOLUME_POSTGRES_DATA=/pg/2",
         "STANDBY_VOLUME_POSTGRES_DATA=/pg and STANDBY_2_VOLUME_POSTGRES_DATA=/pg/2: " + APART,
+    ),
+    *(
+        (
+            f"MODE=ha\nCOMPOSE_PROJECT_NAME={name}",
+            f"MODE=ha and COMPOSE_PROJECT_NAME={name}: a Swarm's name (without '.', 54 characters "
+            "at most) was expected",
+        )
+        for name in ("my.db", "x" * 55)
     ),
     wrong("STANDBY_5_VOLUME_ETC_SSH=etc", "an absolute path"),
     wrong("PGDATA=data", "an absolute path"),
