@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pgha.commands.base import Command, Secret
-from pgha.errors import CommandFailed, Locked, Unreachable
+from pgha.errors import CommandFailed, Locked, Refused, Unreachable
 from pgha.hosts import Result
 from pgha.locking import holder_words, note_now
 from pgha.machines import Machine
@@ -173,9 +173,20 @@ def test_the_second_holder_learns_who_is_at_work_since_when(host: Host, server: 
         other.close()
 
 
+def test_one_machine_by_two_names_is_said_to_be_that_and_nobody_elses_work(host: Host) -> None:
+    note = note_now("failover by anna")
+    with (
+        host.lock("test-twice", note),
+        pytest.raises(Refused, match="another host's name means"),
+        host.lock("test-twice", note),
+    ):
+        pass
+
+
 HOLDER = """
 import sys, time
 from pathlib import Path
+from pgha.locking import note_now
 from pgha.machines import Machine
 from pgha.remote import host_of
 name, local, config, known = sys.argv[1:]
