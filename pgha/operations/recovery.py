@@ -66,9 +66,9 @@ def _returns(
     # What could not be looked at is not copied over unasked: a node whose disk is slow is rewound
     # where it must be, and one that could not be read at rest is told to follow. The verb refuses
     # where its WAL does not fit.
-    seen = [n for n in data if n.report is not None]
-    copied = [n for n in data if force or (n in seen and _surely_empty(n))]
-    rewound = [n for n in seen if n not in copied and not can_follow(n, primary)]
+    copied = [n for n in data if force or _surely_empty(n)]
+    read = [n for n in data if n.report is not None and n not in copied]
+    rewound = [n for n in read if not can_follow(n, primary)]
     # A slot that has lost its WAL is made anew before WAL is asked for. Who only does not count yet
     # is counted last: commits would wait for it as long as it is copied.
     slots = [n for n in joining if not _kept(state, n.name)]

@@ -16,7 +16,7 @@ import pytest
 from pgha.commands.base import Command, Secret
 from pgha.errors import CommandFailed, Locked, Refused, Unreachable
 from pgha.hosts import Result
-from pgha.locking import holder_words, note_now
+from pgha.locking import holder_words, lock_all, note_now
 from pgha.machines import Machine
 from pgha.remote import Host, LocalHost, SshHost, host_of
 from pgha.waiting import Deadline, wait_until
@@ -174,11 +174,9 @@ def test_the_second_holder_learns_who_is_at_work_since_when(host: Host, server: 
 
 
 def test_one_machine_by_two_names_is_said_to_be_that_and_nobody_elses_work(host: Host) -> None:
-    note = note_now("failover by anna")
     with (
-        host.lock("test-twice", note),
         pytest.raises(Refused, match="another host's name means"),
-        host.lock("test-twice", note),
+        lock_all((host, host), "test-twice", "failover by anna"),
     ):
         pass
 
