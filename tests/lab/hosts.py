@@ -9,6 +9,7 @@ from pgha.waiting import wait_until
 from tests.lab.cluster import OnLab, engine_of
 
 SOON_S = 30.0
+RESTARTS_S = 120.0
 
 
 class Hosts:
@@ -25,22 +26,43 @@ class Hosts:
         return engine_of(self.lab, host)(*words, check=check).strip()
 
     def wipe(self) -> None:
-        """Containers, units, directories and Swarms are gone, and with these the networks."""
-        script = (
-            'unit="pgha-$0.service"; systemctl disable --now "$unit";'
-            ' rm -f "/etc/systemd/system/$unit"; systemctl daemon-reload;'
-            ' docker rm -f "$0"; rm -rf "$1"; docker swarm leave --force;'
-            # Docker 26.1 can go on listening at 7946; the next Swarm's networks reach nobody then.
-            ' ss -lnt | grep -q ":7946 " || exit 0;'
-            " systemctl reset-failed docker; systemctl restart docker"
-        )
+        """Containers, units, directories and Swarms are gone, and with these the networks.
+
+        Each command by itself: whoever takes too long over one is told by its name.
+        """
 
         def on(node: Node) -> None:
-            words = ("sh", "-c", script, node.container, self.cluster.settings.volume_root)
-            self.lab.on(node.host, *words, check=False)
+            unit = f"pgha-{node.container}.service"
+            for words in (
+                ("systemctl", "disable", "--now", unit),
+                ("rm", "-f", f"/etc/systemd/system/{unit}"),
+                ("systemctl", "daemon-reload"),
+                ("docker", "rm", "-f", node.container),
+                ("rm", "-rf", self.cluster.settings.volume_root),
+                ("docker", "swarm", "leave", "--force"),
+            ):
+                self.lab.on(node.host, *words, check=False)
+            # Docker 26.1 can go on listening; the next Swarm's networks reach nobody then.
+            if self._listens(node.host):
+                self._restart_engine(node.host)
 
         with ThreadPoolExecutor() as at_once:
             list(at_once.map(on, self.nodes))
+
+    def _listens(self, host: str) -> bool:
+        """Whether the engine listens for a Swarm's gossip."""
+        return ":7946 " in self.lab.on(host, "ss", "-lnt").stdout
+
+    def _restart_engine(self, host: str) -> None:
+        """systemd gives one that does not end 90 s, and then kills it."""
+        self.lab.on(host, "systemctl", "reset-failed", "docker")
+        self.lab.on(host, "systemctl", "restart", "--no-block", "docker")
+
+        def new() -> bool:
+            answers = self.lab.on(host, "docker", "version", check=False).status == 0
+            return answers and not self._listens(host)
+
+        wait_until(new, timeout_s=RESTARTS_S, what=f"{host} has a new engine")
 
     def join(self, host: str, other: str) -> None:
         """Let a host join the Swarm of another one as a worker."""
