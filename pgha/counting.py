@@ -14,26 +14,29 @@ class Counting(Listener):
     def __init__(self, listener: Listener, guard: Callable[[], None] = lambda: None) -> None:
         self._listener = listener
         self._guard = guard
+        self._begun = 0
         self._done = 0
-        self._at_once = 0
 
     @property
     def untouched(self) -> bool:
-        """Nothing was done but a first step, alone, that failed. (Of several at once one may fail
-        while another is done.)"""
-        return self._done == 0 and self._at_once <= 1
+        """Nothing was done but one step, alone, that failed. (Of several at once one may fail while
+        another is done.)"""
+        return self._done == 0 and self._begun <= 1
 
     def planned(self, plan: Plan) -> None:
-        self._at_once = len(plan.stages[0]) if plan.stages else 0
         self._listener.planned(plan)
 
     def started(self, step: Step) -> None:
         self._guard()
+        self._begun += 1
         self._listener.started(step)
 
     def finished(self, done: StepDone) -> None:
         self._done += 1
         self._listener.finished(done)
+
+    def failed(self, step: Step) -> None:
+        self._listener.failed(step)
 
     def said(self, line: str) -> None:
         self._listener.said(line)

@@ -70,6 +70,9 @@ class Listener:
     def finished(self, done: StepDone) -> None:
         """The step's result was observed."""
 
+    def failed(self, step: Step) -> None:
+        """A step that may fail did; the plan goes on without its node."""
+
     def said(self, line: str) -> None:
         """A line of progress from within a step (an image's build)."""
 
@@ -81,19 +84,47 @@ def execute(plan: Plan, state: ClusterState, world: World, listener: Listener) -
     """Run all stages of `plan`, beginning from `state`, which was observed just now.
 
     Raises Failed with the steps that were done and a command to type; the same command again plans
-    the rest.
+    the rest. Where a step that may fail did, that is raised at the end of the plan.
     """
-    begun, done = world.now(), list[StepDone]()
-    for stage in plan.stages:
-        state = _refreshed(state, world, stage)
-        try:
-            state, finished = _run_stage(stage, state, world, listener)
-        except PghaError as error:
-            error.details = (*error.details, *_account(plan, done))
-            error.next = error.next or "inv status"
-            raise
-        done.extend(finished)
+    begun, done, failures = world.now(), list[StepDone](), _Failures(listener)
+    try:
+        for stage in plan.stages:
+            due = failures.spare(stage)
+            state = _refreshed(state, world, due)
+            state, finished = _run_stage(due, state, world, listener, failures)
+            done.extend(finished)
+        failures.raise_first()
+    except PghaError as error:
+        others = (other.message for other in failures.errors if other is not error)
+        error.details = (*error.details, *others, *_account(plan, done))
+        error.next = error.next or "inv status"
+        raise
     return Outcome(plan, tuple(done), state, world.now() - begun)
+
+
+class _Failures:
+    """What came of the steps that may fail: each error, in order, and the nodes that it was of."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._nodes: set[str] = set()
+        self.errors: list[PghaError] = []
+
+    def spare(self, stage: Stage) -> Stage:
+        """The stage without what may fail of nodes that failed before."""
+        return tuple(s for s in stage if not (s.may_fail and s.node in self._nodes))
+
+    def add(self, step: Step, error: PghaError) -> None:
+        """Remember it. Raises it where the step must not fail."""
+        if not step.may_fail:
+            raise error
+        self._nodes.add(step.node)
+        self.errors.append(error)
+        self._listener.failed(step)
+
+    def raise_first(self) -> None:
+        for error in self.errors:
+            raise error
 
 
 def _account(plan: Plan, done: list[StepDone]) -> tuple[str, ...]:
@@ -110,44 +141,65 @@ def _refreshed(state: ClusterState, world: World, stage: Stage) -> ClusterState:
 
 
 def _run_stage(
-    stage: Stage, state: ClusterState, world: World, listener: Listener
+    stage: Stage, state: ClusterState, world: World, listener: Listener, failures: _Failures
 ) -> tuple[ClusterState, list[StepDone]]:
     for step in stage:
         if not step.needs.holds(state):
             state = state.with_nodes(*world.observe(step.needs.nodes or None))
         if not step.needs.holds(state):
-            raise Failed(f"«{step.title}» needs that {step.needs.words}, and that is not so.")
+            words = f"«{step.title}» needs that {step.needs.words}, and that is not so."
+            failures.add(step, Failed(words))
+    stage = failures.spare(stage)
     begun = world.now()
     due = tuple(s for s in stage if not (s.if_needed and s.ensures.holds(state)))
     for step in stage:
         listener.started(step)
-    if len(due) == 1:
-        answers = {due[0].title: world.act(due[0], state)}
-    else:
-        answers = _act_at_once(due, state, world)
+    answers = _act(due, state, world, failures)
     state = state.with_nodes(*(node for node in answers.values() if node is not None))
     finished = []
-    for step in stage:
-        state = _verified(step, state, world)
+    for step in failures.spare(stage):
+        try:
+            state = _verified(step, state, world)
+        except PghaError as error:
+            failures.add(step, error)
+            continue
         finished.append(StepDone(step, world.now() - begun))
         listener.finished(finished[-1])
     return state, finished
 
 
-def _act_at_once(stage: Stage, state: ClusterState, world: World) -> dict[str, NodeState | None]:
-    def job(step: Step) -> Callable[[], NodeState | None]:
-        return lambda: world.act(step, state)
-
-    if not stage:
-        return {}
-    limit_s = max(step.action.timeout_s for step in stage) + 5.0
-    answers = world.at_once({step.title: job(step) for step in stage}, timeout_s=limit_s)
-    failures = [answer for answer in answers.values() if isinstance(answer, PghaError)]
-    if failures:
-        first, *others = failures
+def _act(
+    stage: Stage, state: ClusterState, world: World, failures: _Failures
+) -> dict[str, NodeState | None]:
+    """Do these actions; what each one tells, without those that may fail and did."""
+    answers = _answers(stage, state, world)
+    failed = [(s, a) for s in stage if isinstance(a := answers[s.title], PghaError)]
+    grave = [error for step, error in failed if not step.may_fail]
+    for step, error in failed:
+        if step.may_fail:
+            failures.add(step, error)
+    if grave:
+        first, *others = grave
         first.details = (*first.details, *(other.message for other in others))
         raise first
     return {t: answer for t, answer in answers.items() if not isinstance(answer, PghaError)}
+
+
+def _answers(
+    stage: Stage, state: ClusterState, world: World
+) -> Mapping[str, NodeState | PghaError | None]:
+    """What each action tells, or the error that it raised."""
+
+    def job(step: Step) -> Callable[[], NodeState | None]:
+        return lambda: world.act(step, state)
+
+    if len(stage) > 1:
+        limit_s = max(step.action.timeout_s for step in stage) + 5.0
+        return world.at_once({step.title: job(step) for step in stage}, timeout_s=limit_s)
+    try:
+        return {step.title: world.act(step, state) for step in stage}
+    except PghaError as error:
+        return {stage[0].title: error}
 
 
 def _verified(step: Step, state: ClusterState, world: World) -> ClusterState:

@@ -105,11 +105,16 @@ def _events_of(
     """What this node's journal tells beside who became primary."""
     stopped, data = False, list[Entry]()
     joined = set[int]()
+    revived: Entry | None = None
     for entry in (e for e in rest if e.node == node):
         if entry.event:
             event = _of_agent(entry)
+            if event is not None and revived is not None and event.kind is Kind.REOPENED:
+                event, revived = _recovered(event, revived, clocks), None
             if event is not None and not _part_of_a_vote(event, moves):
                 yield event
+        elif entry.verb == "revive":
+            revived = entry if entry.ok else None
         elif entry.verb == "halt":
             stopped = True
             yield Event(Kind.STOP, entry, "", (node,), entry.by, entry.known_term)
@@ -131,6 +136,14 @@ def _events_of(
             if entry.by.who is Who.OPERATOR:
                 yield from _followed(entry, tuple(data), moves, clocks, first)
             data.clear()
+
+
+def _recovered(opened: Event, revived: Entry, clocks: Clocks) -> Event:
+    """The same primary in the same term, after a crash of PostgreSQL's."""
+    cause = "one of PostgreSQL's processes was killed"
+    out_s = clocks.between_s(clocks.began(revived), clocks.at(opened.entry))
+    text = f"{revived.node} recovered in place: {cause}"
+    return replace(opened, text=text, cause=cause, out_s=out_s)
 
 
 def _part_of_a_vote(event: Event, moves: Sequence[Event]) -> bool:

@@ -57,6 +57,9 @@ def _leadership(term: int, entries: Sequence[Entry]) -> Leadership | None:
 
     follows = tuple(e for e in entries if e.verb == "follow" and e.text("upstream"))
     promoted, served, opened = first("promote"), first("serve"), first("opened")
+    revived = first("revive")
+    if opened and revived and opened.index > revived.index:
+        opened = None  # that was after a crash: an operator's command had opened it the first time
     own = promoted or opened or served
     if own is None and not follows:
         return None

@@ -181,6 +181,7 @@ def _understood(node: str, verb: str, line: str, status: int | None) -> Answer:
 NEXT = {
     "diverged": "inv recovery --node {node}",
     "cannot-rewind": "inv recovery --node {node} --force",
+    "wal-gone": "inv recovery --node {node} --force",
     "rewind": "inv recovery --node {node} --force",
     "behind": "inv status",
     "passed-over": "inv recovery --node {node}",

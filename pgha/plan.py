@@ -143,6 +143,8 @@ class Step:
 
     timeout_s: how long `ensures` may take to become true once the action is done.
     if_needed: it is passed over where that is true already when its turn comes.
+    may_fail: where it fails, nothing more is done for its node that may fail, and all else goes on;
+    it is told at the end.
     """
 
     title: str
@@ -152,6 +154,7 @@ class Step:
     ensures: Condition
     timeout_s: float = 30.0
     if_needed: bool = False
+    may_fail: bool = False
 
     def commands(self, state: ClusterState | None = None) -> tuple[Command, ...]:
         return tuple(command for _, command in self.placed(state))

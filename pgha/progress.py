@@ -71,6 +71,12 @@ class Progress(Listener):
             self._said = ""
             self._line(f"  ✓ {title:{self._width}}  {seconds_shown(done.seconds):>8}", GREEN)
 
+    def failed(self, step: Step) -> None:
+        with self._lock:
+            self._running.pop(step.title, None)
+            self._said = ""
+            self._line(f"  ✗ {step.title}", RED)
+
     def said(self, line: str) -> None:
         """A line from within a step: beside the spinner, without a terminal a line of its own."""
         with self._lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pgha.commands import pgpool
@@ -49,14 +49,14 @@ def prepare_document(
     provision: Provision,
     birth: Birth,
     node: Node,
-    memory_bytes: int,
+    memory_bytes: Mapping[str, int],
     stamp: str | None,
     *,
     forced: bool = False,
 ) -> str:
     """What the verb `prepare` reads on standard input: the node's directories and files.
 
-    memory_bytes: of the node's host. stamp: where what is there goes (`aside/<stamp>`), or None.
+    memory_bytes: of each host. stamp: where what is there goes (`aside/<stamp>`), or None.
     forced: it is for an `init -f`; the mark of the `init` that is under way says so.
     """
     size = node_sizing(provision, node, memory_bytes)
@@ -72,12 +72,21 @@ def prepare_document(
     return json.dumps(document)
 
 
-def node_sizing(provision: Provision, node: Node, memory_bytes: int) -> Sizing:
-    """What fits the memory that there is, or MEMORY_MB where it says so."""
+def node_sizing(provision: Provision, node: Node, memory_bytes: Mapping[str, int]) -> Sizing:
+    """What fits the memory of the node's host, or MEMORY_MB where it says so.
+
+    memory_bytes: of each host. max_connections is one for all nodes, that of the least host with
+    data: a standby that has fewer than its primary replays no more (PostgreSQL 17, "Hot Standby",
+    "Administrator's Overview"), so a failover would end the other node.
+    """
     settings, topology = provision.settings, provision.topology
-    memory = settings.memory_mb * MEGABYTE or memory_bytes
-    beside = [n for n in topology.data_nodes if n.host == node.host]
-    return sizing(memory, max(1, len(beside)), len(topology.nodes))
+
+    def of_host(host: str, max_connections: int | None = None) -> Sizing:
+        memory = settings.memory_mb * MEGABYTE or memory_bytes[host]
+        beside = [n for n in topology.data_nodes if n.host == host]
+        return sizing(memory, max(1, len(beside)), len(topology.nodes), max_connections)
+
+    return of_host(node.host, min(of_host(n.host).max_connections for n in topology.data_nodes))
 
 
 def directories(provision: Provision, node: Node) -> tuple[Directory, ...]:

@@ -39,15 +39,17 @@ class PortFacts:
 @dataclass(frozen=True)
 class HostFacts:
     """One host. error: why nothing is known of it. containers: name → the cluster of its label, ""
-    where it has none. addresses: `eth0 192.168.56.11/24`. swarm_nodes: all hosts of its Swarm,
-    where it is a manager. ports: None where nobody has looked. esp: whether its kernel can encrypt
-    an overlay network; None: it does not tell."""
+    where it has none. in_use: (container, directory of the host) of what runs there and is neither
+    of this cluster nor one of our helpers. addresses: `eth0 192.168.56.11/24`. swarm_nodes: all
+    hosts of its Swarm, where it is a manager. ports: None where nobody has looked. esp: whether its
+    kernel can encrypt an overlay network; None: it does not tell."""
 
     name: str
     error: str = ""
     engine: EngineInfo | None = None
     image: bool = False
     containers: tuple[tuple[str, str], ...] = ()
+    in_use: tuple[tuple[str, str], ...] = ()
     networks: tuple[NetworkInfo, ...] = ()
     volumes: tuple[VolumeFacts, ...] = ()
     routes: tuple[str, ...] = ()

@@ -35,11 +35,15 @@ class Sizing:
     max_wal_mb: int
 
 
-def sizing(memory_bytes: int, data_nodes_on_host: int, pgpools: int) -> Sizing:
+def sizing(
+    memory_bytes: int, data_nodes_on_host: int, pgpools: int, max_connections: int | None = None
+) -> Sizing:
     """Fit PostgreSQL's and Pgpool-II's processes to one another and to a host's memory.
 
     memory_bytes: of the host (or what the containers on it may have). data_nodes_on_host: how many
     PostgreSQL servers share it (single mode: all). pgpools: how many Pgpool-IIs the cluster has.
+    max_connections: the cluster's, the least that any host with data gives; None: what this memory
+    gives.
 
     Memory, of each server's share (memory / data_nodes_on_host):
 
@@ -74,7 +78,7 @@ def sizing(memory_bytes: int, data_nodes_on_host: int, pgpools: int) -> Sizing:
     by_memory = share_mb * data_nodes_on_host // 8 // _CHILD_MB // pools_here
     own = _OWN + _OWN_PER_POOL * pgpools
 
-    affordable = min(_MOST_CONNECTIONS, share_mb * 30 // 100 // _CONNECTION_MB)
+    affordable = max_connections or min(_MOST_CONNECTIONS, share_mb * 30 // 100 // _CONNECTION_MB)
     by_connections = (affordable * 4 // 5 - own - _RESERVED) // pgpools
     most = _MOST_CHILDREN // pools_here
     children = max(_FEWEST_CHILDREN, min(most, by_memory, by_connections))

@@ -364,12 +364,13 @@ def doors_closed(name: str) -> Condition:
 
 
 def services_stopped(name: str) -> Condition:
-    """Neither PostgreSQL nor the WAL receiver runs, by an operator's word."""
+    """Neither PostgreSQL nor the WAL receiver runs. (A full disk takes no word of whose wish it
+    is, and a primary's data are taken for fenced ones then.)"""
 
     def test(state: ClusterState) -> bool:
         node = state.node(name)
         if not node.running:
             return node.container is not ContainerStatus.UNKNOWN
-        return node.report is not None and node.report.assignment.stopped and node.role is Role.DOWN
+        return node.role in (Role.DOWN, Role.FENCED)
 
     return Condition(f"{name}'s services are stopped", (name,), test)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from pgha.at_once import at_once
 from pgha.commands import docker, swarm
 from pgha.commands.docker_answers import (
+    ContainerInfo,
     NetworkInfo,
     parse_images,
     parse_inspect,
@@ -70,25 +71,34 @@ def _host(reach: Reach, provision: Provision, node: Node) -> HostFacts:
         return HostFacts(node.host, engine=engine, image=True)
     present = host.run(docker.image_inspect(provision.image), timeout_s=DOCKER_S, check=False)
     image = bool(parse_images(present.stdout)) if present.status == 0 else False
+    containers, cluster = _containers(host), provision.topology.cluster
     facts = HostFacts(
         node.host,
         engine=engine,
         image=image,
-        containers=_containers(host),
+        containers=tuple((name, c.labels.get(CLUSTER_LABEL, "")) for name, c in containers.items()),
+        in_use=tuple(_in_use(containers.values(), cluster)),
         networks=_networks(host),
         swarm_nodes=_swarm_nodes(host) if engine.swarm.manager else (),
     )
     return _directories(host, provision, node, facts) if image else facts
 
 
-def _containers(host: Host) -> tuple[tuple[str, str], ...]:
-    """Every container's name, whoever's it is: a name in use is in the way."""
+def _containers(host: Host) -> Mapping[str, ContainerInfo]:
+    """Every container by its name, whoever's it is: a name in use is in the way."""
     names = host.run(docker.container_names(), timeout_s=DOCKER_S).stdout.split()
     if not names:
-        return ()
+        return {}
     answer = host.run(docker.inspect(*names), timeout_s=DOCKER_S, check=False)
-    found = parse_inspect(answer.stdout)
-    return tuple((name, info.labels.get(CLUSTER_LABEL, "")) for name, info in found.items())
+    return parse_inspect(answer.stdout)
+
+
+def _in_use(containers: Iterable[ContainerInfo], cluster: str) -> Iterator[tuple[str, str]]:
+    """The directories of what runs, and is not this cluster's, by its container's name."""
+    for container in containers:
+        ours = container.labels.get(CLUSTER_LABEL) == cluster or HELPER_LABEL in container.labels
+        if container.state in ("running", "paused", "restarting") and not ours:
+            yield from ((container.name, source) for source in container.mounts.values())
 
 
 def _networks(host: Host) -> tuple[NetworkInfo, ...]:

@@ -162,7 +162,7 @@ class Settings:
         " a new copy. off: it stays fenced until `recovery`.",
     )
     election_timeout: float = variable(
-        kinds.seconds(0.1, 60),
+        kinds.seconds(1.0, 60),
         "1.5",
         "How long a primary may be silent before the others vote, in seconds.",
     )

@@ -47,7 +47,13 @@ def judge(state: ClusterState) -> tuple[Verdict, tuple[Problem, ...]]:
             nothing = Problem("not-initialised", None, "No node has a container.", remedy)
             return Verdict.DOWN, (nothing,)
     down = (*_no_primary(state), *_no_quorum(state))
-    problems = (*_members(state), *_overtaken(state), *down, *_of_all_nodes(state))
+    problems = (
+        *_members(state),
+        *_initialising(state),
+        *_overtaken(state),
+        *down,
+        *_of_all_nodes(state),
+    )
     if down and down[0].code == "stopped":
         return Verdict.DOWN, down  # that each of its nodes is stopped says nothing more
     # Another image is news, and no reason to call anybody at night: the verdict is without it.
@@ -91,6 +97,20 @@ def _members(state: ClusterState) -> Iterator[Problem]:
             f"{node.name} was made with {', '.join(node.report.members)}, and the settings name "
             f"{', '.join(state.topology.names)}: nothing but `inv stop` changes it.",
             "name the same nodes again (MASTER_NODE, STANDBY_…_NODE, WITNESS_NODE)",
+        )
+
+
+def _initialising(state: ClusterState) -> Iterator[Problem]:
+    """Such a node denies its vote and is not tended: it serves, and is no member yet."""
+    names = [n.name for n in state.answering if n.report and n.report.initialising]
+    if names:
+        one = len(names) == 1
+        yield Problem(
+            "init-unfinished",
+            names[0],
+            f"`inv init` has not come to its end: {' and '.join(names)} "
+            f"{'takes' if one else 'take'} no part in a failover yet.",
+            "inv init",
         )
 
 

@@ -19,6 +19,8 @@ _FOLLOWING = (
     *(f"{ETC}/{name}" for name in ("pgpool.conf", "pool_hba.conf", "pcp.conf", "pcppass")),
     f"{SSH}/sshd_config",
 )
+# What follows from the memory of all hosts as well.
+_SIZED = (f"{OURS}/postgresql.conf", f"{ETC}/pgpool.conf")
 KEYS = (
     f"{SSH}/ssh_host_ed25519_key",
     "/root/.ssh/id_ed25519",
@@ -56,9 +58,10 @@ def parse_held(text: str) -> Held:
     )
 
 
-def expected(provision: Provision, node: Node, memory_bytes: int) -> dict[str, str]:
-    """The digest that each file should have. memory_bytes: of the node's host."""
-    names = provision.topology.names
+def expected(provision: Provision, node: Node, memory_bytes: Mapping[str, int]) -> dict[str, str]:
+    """The digest that each file should have; what depends on the memory of a host that is not known
+    is left out. memory_bytes: of each host that is, the node's own among them."""
+    topology, names = provision.topology, provision.topology.names
     none = KeyPair(Secret(""), "")
     birth = Birth(
         stamp="",
@@ -67,11 +70,15 @@ def expected(provision: Provision, node: Node, memory_bytes: int) -> dict[str, s
         node=dict.fromkeys(names, none),
         **dict.fromkeys(("agents", "pgpool", "superuser", "replication"), Secret("")),
     )
-    size = node_sizing(provision, node, memory_bytes)
+    own = memory_bytes[node.host]
+    size = node_sizing(provision, node, {**dict.fromkeys(topology.hosts, own), **memory_bytes})
+    known = {n.host for n in topology.data_nodes} <= set(memory_bytes)
+    whole = provision.settings.memory_mb or known
+    compared = [path for path in _FOLLOWING if whole or path not in _SIZED]
     return {
         file.path: hashlib.sha256(file.content.reveal().encode()).hexdigest()
         for file in files(provision, birth, node, size)
-        if file.path in _FOLLOWING
+        if file.path in compared
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -49,6 +49,8 @@ def examine(reach: Reach, provision: Provision, state: ClusterState) -> Facts:
         else:
             hosts.append(answer[0])
             nodes += answer[1]
+    memory = {h.name: h.engine.memory_bytes for h in hosts if isinstance(h.engine, EngineInfo)}
+    nodes = [_with_wanted(provision, n, memory) for n in nodes]
     verdict, problems = judge(state)
     first = problems[0] if problems else None
     return Facts(
@@ -103,7 +105,7 @@ def _host(
         return facts, [NodeFacts(n.name, host.name) for n in nodes]
     image = image_of(host, provision.image)
     facts = replace(facts, image_id=image.id if image else "")
-    return facts, [_node(reach, provision, n, state.node(n.name), engine) for n in nodes]
+    return facts, [_node(reach, n, state.node(n.name)) for n in nodes]
 
 
 def _tried(job: Callable[[], T]) -> T | Failure:
@@ -134,9 +136,7 @@ def _units(host: Host, nodes: tuple[Node, ...]) -> frozenset[str]:
     return frozenset(node.name for node in nodes if enabled(node))
 
 
-def _node(
-    reach: Reach, provision: Provision, node: Node, seen: NodeState, engine: EngineInfo
-) -> NodeFacts:
+def _node(reach: Reach, node: Node, seen: NodeState) -> NodeFacts:
     if seen.container is ContainerStatus.MISSING:
         return NodeFacts(node.name, node.host, exists=False)
     held: Held | Failure | None = None
@@ -146,5 +146,11 @@ def _node(
                 reach.container(node.name).run(ask_held(), timeout_s=DOCTOR_S).stdout
             )
         )
-    wanted = expected(provision, node, engine.memory_bytes)
-    return NodeFacts(node.name, node.host, exists=True, held=held, wanted=wanted)
+    return NodeFacts(node.name, node.host, exists=True, held=held)
+
+
+def _with_wanted(provision: Provision, node: NodeFacts, memory: Mapping[str, int]) -> NodeFacts:
+    """What its files should be follows from the memory of all hosts."""
+    if not node.exists or node.host not in memory:
+        return node
+    return replace(node, wanted=expected(provision, provision.topology.node(node.name), memory))

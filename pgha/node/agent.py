@@ -122,9 +122,11 @@ class Agent:
         self._lobby = Lobby(node.pgpool_port, f"{paths.SOCKETS}/.s.PGSQL.{node.pgpool_port}")
         pgpool.still_wanted = self._still_wanted
         pgpool.open_lobby, pgpool.leave_lobby = self._lobby.open, self._lobby.leave
+        self._reviving = False
         self._said: dict[str, str] = {}
         self._told = ""
         self._saw_at = time.monotonic()
+        self._turned_at = time.clock_gettime(time.CLOCK_BOOTTIME)
         self.ending_since: float | None = None
 
     def run(self) -> None:
@@ -132,16 +134,18 @@ class Agent:
         self._pulse.start()
         self._courier.start()
         say(f"{self._node.node} takes part, as process {os.getpid()}")
-        next_tick = turned = time.monotonic()
+        next_tick = time.monotonic()
+        self._turned_at = time.clock_gettime(time.CLOCK_BOOTTIME)
         while self.ending_since is None or time.monotonic() - self.ending_since < ENDING_S:
             self._select.select(max(0.0, next_tick - time.monotonic()))
             self._alive()
-            turned = self._have_slept(turned)
+            turned = self._have_slept()
             local, why = complaint(lambda: self._sight.look(self.ending_since is not None))
             if local is None:
                 self._be_blind(why, turned)
                 continue
             self._saw_at = turned
+            self._revive(local)
             self._hear(local)
             self._finish(local)
             now = time.monotonic()
@@ -158,13 +162,14 @@ class Agent:
                 self._lobby.admit()
             self._tell(local)
 
-    def _have_slept(self, turned: float) -> float:
+    def _have_slept(self) -> float:
         """Now. Where that is long after the last turn, this node was asleep (`docker pause`, a
-        virtual machine that was halted): a primary is ended before it can answer anybody. It may
-        serve again as soon as a majority knows of no other."""
-        now = time.monotonic()
-        asleep_s = now - turned
-        if asleep_s > self._node.election_timeout_s and postgres.quit_primary():
+        machine that was suspended): a primary is ended before it can answer anybody. It may serve
+        again as soon as a majority knows of no other."""
+        now, turned_at = time.monotonic(), self._turned_at
+        self._turned_at = time.clock_gettime(time.CLOCK_BOOTTIME)
+        asleep_s = self._turned_at - turned_at
+        if asleep_s > self._node.election_timeout_s and self._quit_primary():
             why = f"it was asleep for {asleep_s:.1f} s"
             text = f"{self._node.node} steps down: {why}"
             self._act([Say("stepped-down", text, {"why": why})])
@@ -174,13 +179,25 @@ class Agent:
         """Nothing is said or done for a node that cannot be seen; the others take it for dead after
         the election timeout, and so its primary ends by then."""
         self._once("sight", f"cannot see this node: {why}")
-        if now - self._saw_at > self._node.election_timeout_s and postgres.quit_primary():
+        if now - self._saw_at > self._node.election_timeout_s and self._quit_primary():
             say(f"{self._node.node} steps down: its agent cannot see it")
         self._drop_all()
         with contextlib.suppress(OSError):
             os.read(self._woken, 4096)
         # Whatever has woken it may do so again at once.
         time.sleep(TICK_S)
+
+    def _quit_primary(self) -> bool:
+        self._sight.expect_end()
+        return postgres.quit_primary()
+
+    def _revive(self, local: Local) -> None:
+        """A primary that ended since one of its processes was killed is started again at once, and
+        goes on in its term: for everybody it recovers in place."""
+        if self._sight.crashed and not self._reviving:
+            self._reviving = True
+            order = Do("revive", {"term": local.term}, "one of its processes was killed")
+            self._workers[order.door].do(order)
 
     def _still_wanted(self, primary: str) -> bool:
         """For a steer that is under way, in another thread."""
@@ -218,20 +235,27 @@ class Agent:
             except queue.Empty:
                 return
             self._log(order, result)
+            if order.verb == "revive":
+                # Where it did not work, or it ended again: it is down.
+                self._reviving = self._sight.crashed = False
+                continue
             # What the verb has changed, the decision must see.
             with contextlib.suppress(VerbError, OSError):
                 local = self._sight.look(self.ending_since is not None)
             if order.verb == "fence" and not result.ok and local.leads:
                 # Another verb has the lock, or the disk takes no word: it does not wait for that.
-                postgres.quit_primary()
+                self._quit_primary()
             self._act(self._election.finished(time.monotonic(), local, order, result))
 
     def _act(self, actions: list[Action]) -> None:
-        for action in actions:
+        # What is said goes to a disk and a pipe, which may be slow: last.
+        for action in sorted(actions, key=lambda a: isinstance(a, Say)):
             match action:
                 case Send():
                     self._send(action.to, action.message)
                 case Do():
+                    if action.verb == "fence":
+                        self._sight.expect_end()
                     self._workers[action.door].do(action)
                 case Say():
                     say(f"{action.event}: {action.text}")
@@ -331,6 +355,13 @@ def open_socket(address: str) -> socket.socket:
         return found
 
 
+def _end_with_thread(broken: threading.ExceptHookArgs) -> None:
+    """A thread that died leaves an agent that speaks and does nothing: main starts another one."""
+    lines = traceback.format_exception(broken.exc_type, broken.exc_value, broken.exc_traceback)
+    say(f"a thread broke: {''.join(lines)}")
+    os._exit(1)
+
+
 def main() -> int:
     """Run until SIGTERM and the container's end."""
     os.umask(0o077)
@@ -345,6 +376,7 @@ def main() -> int:
         agent.ending_since = agent.ending_since or time.monotonic()
 
     signal.signal(signal.SIGTERM, end)
+    threading.excepthook = _end_with_thread
     agent.run()
     return 0
 

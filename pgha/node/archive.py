@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from pgha.commands import postgres as commands
@@ -12,6 +13,17 @@ MIB = 1024 * 1024
 LOW_BYTES, ENOUGH_BYTES = 64 * MIB, 160 * MIB
 # The newest are never pruned, however little room there is: the witness's word depends on them.
 KEPT = 4
+
+
+def incoming(archive: Path) -> Path:
+    """Where WAL is laid that comes from another node; PostgreSQL looks there first."""
+    return archive / "incoming"
+
+
+def drop_incoming(archive: Path) -> None:
+    """Take away what a fetch laid there. PostgreSQL has it in pg_wal once it is replayed; a copy
+    that is left would win over a segment of our own that has grown longer since."""
+    shutil.rmtree(incoming(archive), ignore_errors=True)
 
 
 def prune(archive: Path, max_bytes: int) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import IO
 
 from pgha.commands import postgres as commands
 from pgha.commands.lsn import is_beginning_of, segment_start, show_lsn
-from pgha.node import paths, postgres, process, wal
+from pgha.node import archive, paths, postgres, process, wal
 from pgha.node.errors import Failed, Refused, VerbError
 from pgha.node.receiving import disconnect
 from pgha.node.state import Node, sync_directory, write_durably
@@ -67,22 +66,20 @@ def fetch(node: Node, source: str) -> str:
         raise Refused("not-standby", "Only a running standby fetches WAL.")
     mine = disconnect(node)
     if mine is None:
-        raise Refused("not-standby", "It takes no connections yet, and was stopped.")
-    incoming = Path(node.archive) / "incoming"
-    shutil.rmtree(incoming, ignore_errors=True)
+        raise Refused("not-standby", "It takes no connections yet.")
+    archive.drop_incoming(Path(node.archive))
+    incoming = archive.incoming(Path(node.archive))
     incoming.mkdir(mode=0o700, parents=True)
     try:
         theirs = _from(node, mine, source, incoming)
     except VerbError:
-        shutil.rmtree(incoming, ignore_errors=True)
+        archive.drop_incoming(Path(node.archive))
         raise
     if theirs is None:
-        shutil.rmtree(incoming, ignore_errors=True)
+        archive.drop_incoming(Path(node.archive))
         return f"{source} has nothing beyond {show_lsn(mine.lsn)}"
     _wait_replayed(node, theirs)
-    # PostgreSQL has them in pg_wal now. A copy left here would win over a longer segment of our own
-    # at the next start.
-    shutil.rmtree(incoming, ignore_errors=True)
+    archive.drop_incoming(Path(node.archive))
     return f"fetched from {source} and replayed up to {show_lsn(theirs)}"
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from pgha.commands.lsn import show_lsn
-from pgha.node import gate, postgres, process, upstream, wal, witness
+from pgha.node import archive, gate, postgres, process, upstream, wal, witness
 from pgha.node.errors import Failed, Refused
 from pgha.node.postgres import SqlFailed
 from pgha.node.receiving import disconnect, drain, receiver_runs
@@ -102,9 +103,11 @@ def follow(node: Node, source: str, term: int, timeout_s: float = STREAM_S) -> s
             again=follower(before) == before,
         )
     if streams_from(node, source) and follower(before) == before:
+        gate.open_gate()
         _drop_own_slots(node)
         return f"streams from {source}"
     _check(node, source, before, term)
+    archive.drop_incoming(Path(node.archive))
     change(follower)
     postgres.become_standby_at_start()
     gate.open_gate()
@@ -141,13 +144,12 @@ def _check(node: Node, source: str, before: Assignment, term: int) -> None:
         if not receiver_runs():
             drain(node)
         end = wal.own_end(node)
-    elif control.timeline == theirs.timeline:
-        return  # one node alone ever writes a timeline: what is here came from there
     else:
         # Stopped, or on its way to a consistent state: a start replays all that the files have.
         end = wal.end_at_rest(control)
     if end is not None:
         upstream.require_beginning(end, theirs)
+        upstream.require_the_rest(end, theirs)
 
 
 def streams_from(node: Node, source: str) -> bool:

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 from pgha.commands import postgres as commands
 from pgha.commands.lsn import show_lsn
-from pgha.node import gate, paths, postgres, wal, witness
+from pgha.node import archive, gate, paths, postgres, wal, witness
 from pgha.node.errors import Failed, Refused
 from pgha.node.postgres import SqlFailed
 from pgha.node.report import Assignment, Role
-from pgha.node.state import Node, change, read_assignment, sync_directory, write_durably
+from pgha.node.state import (
+    Node,
+    change,
+    read_assignment,
+    sync_directory,
+    try_change,
+    write_durably,
+)
 
 PROMOTE_S = 60.0
+# What a disk may take for a fence's word: others vote and promote in little more than twice that.
+WORD_S = 0.2
 
 
 def require_data_node(node: Node) -> None:
@@ -53,12 +63,7 @@ def serve(node: Node, term: int, voters: tuple[str, ...] = ()) -> str:
     if running and not postgres.runs_as_primary(node):
         raise Refused("not-primary", "PostgreSQL runs here as a standby.")
     if not running:
-        postgres.require_whole()
-        control = postgres.need_control()
-        if not control.was_primary or (paths.DATA / "backup_label").exists():
-            raise Refused("not-primary", f"Its data was no primary's last: {control.state}.")
-        if control.timeline > term:
-            raise Refused("passed-over", f"Its data is on timeline {control.timeline}.")
+        _require_own_log(term)
     change(
         lambda a: replace(
             a,
@@ -84,6 +89,33 @@ def serve(node: Node, term: int, voters: tuple[str, ...] = ()) -> str:
     postgres.start()
     postgres.sql(node, slots_sql(node))
     return f"serves as the primary of term {term}" if not running else "served already"
+
+
+def _require_own_log(term: int) -> None:
+    """Raises Refused unless its data, at rest, is a primary's of this term or an earlier one."""
+    postgres.require_whole()
+    control = postgres.need_control()
+    if not control.was_primary or (paths.DATA / "backup_label").exists():
+        raise Refused("not-primary", f"Its data was no primary's last: {control.state}.")
+    if control.timeline > term:
+        raise Refused("passed-over", f"Its data is on timeline {control.timeline}.")
+
+
+def revive(node: Node, term: int) -> str:
+    """Start PostgreSQL again where it ended since one of its processes was killed (PostgreSQL 17,
+    `restart_after_crash`, which is off), with the gate closed; nobody waits for its recovery.
+
+    Raises Refused("not-primary") where it is not the primary of `term` any more.
+    """
+    require_data_node(node)
+    told = read_assignment()
+    if (told.role, told.term, told.stopped) != (Role.PRIMARY, term, False):
+        raise Refused("not-primary", f"This node is no primary of term {term}.")
+    if postgres.pid() is None:
+        _require_own_log(term)
+        gate.close()
+        postgres.launch()
+    return f"recovers as the primary of term {term}"
 
 
 def admit(node: Node, name: str) -> str:
@@ -172,6 +204,7 @@ def promote(node: Node, term: int, lsn: int | None, voters: tuple[str, ...] = ()
         raise Refused(
             "behind", f"It has WAL up to {show_lsn(replayed)}, and {show_lsn(lsn)} is needed."
         )
+    archive.drop_incoming(Path(node.archive))
     _reserve_numbers(node, timeline, term)
     before = postgres.quorum(node, assignment.voters)
     after = change(
@@ -289,6 +322,11 @@ def fence(
         with contextlib.suppress(SqlFailed):
             if not postgres.in_recovery(node):
                 postgres.sql(node, "CHECKPOINT;", timeout_s=checkpoint_s)
+    # A disk that takes no word, or is slow to, must not keep one that was passed over running.
+    late = threading.Timer(min(kill_after_s, WORD_S), postgres.quit_primary)
+    late.daemon = True
+    if checkpoint_s == 0:
+        late.start()
     try:
         change(
             lambda a: replace(
@@ -301,10 +339,11 @@ def fence(
         )
         gate.close()
     except OSError:
-        # A disk that takes no word must not keep one that was passed over running.
         if checkpoint_s == 0:
             postgres.quit_primary()
         raise
+    finally:
+        late.cancel()
     how = postgres.stop(kill_after_s)
     if not postgres.has_data():
         return "fenced; it has no data"
@@ -319,14 +358,16 @@ def fence(
 
 def halt(node: Node, reason: str) -> str:
     """Stop PostgreSQL or the receiver for an operator; the role stays, `serve` or `follow` go on
-    with it."""
-    change(lambda a: replace(a, stopped=True, reason=reason))
-    # What is stopped on purpose was in use: no `init` that was cut off may go on over it.
-    paths.INITIALISING.unlink(missing_ok=True)
+    with it. A disk that takes no word of it does not keep it running; a container that starts
+    again goes on by itself then."""
+    unsaid = try_change(lambda a: replace(a, stopped=True, reason=reason))
+    if not unsaid:
+        # What is stopped on purpose was in use: no `init` that was cut off may go on over it.
+        paths.INITIALISING.unlink(missing_ok=True)
     if node.kind == "witness":
         witness.stop()
-        return "takes no more WAL"
+        return "; ".join(filter(None, ("takes no more WAL", unsaid)))
     if postgres.runs_as_primary(node):
         with contextlib.suppress(SqlFailed):
             postgres.sql(node, "CHECKPOINT;", timeout_s=60.0)
-    return f"PostgreSQL: {postgres.stop(60.0)}"
+    return "; ".join(filter(None, (f"PostgreSQL: {postgres.stop(60.0)}", unsaid)))

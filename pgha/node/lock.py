@@ -37,8 +37,10 @@ def locked(verb: str, timeout_s: float = LOCK_S, file: Path = paths.LOCK) -> Ite
                 if time.monotonic() >= end:
                     raise Refused("busy", f"Another verb is at work here: {busy(file)}.") from error
                 time.sleep(0.01)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{verb} since {now()}".encode(), 0)
+        # A disk of Docker's own that is full takes no note; the lock holds without.
+        with contextlib.suppress(OSError):
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{verb} since {now()}".encode(), 0)
         process.held.append(lock)
         yield
     finally:

@@ -104,7 +104,7 @@ class Main:
         for end in self.watch:
             os.set_blocking(end, False)
         self.agent = Kept("the agent", self._start_agent)
-        self._vigil = Vigil(time.monotonic())
+        self._vigil = Vigil(_now())
         self._pruned = 0.0
         self._said = ""
         self._read: tuple[tuple[int, ...], Node, Assignment] | None = None
@@ -135,7 +135,7 @@ class Main:
     def _look_after_agent(self, node: Node, assignment: Assignment) -> None:
         """The agent runs; one that is silent for too long is ended, and so is a primary beside it:
         nobody else would end it when it is cut off."""
-        now, limit_s = time.monotonic(), node.election_timeout_s
+        now, limit_s = _now(), node.election_timeout_s
         if self._vigil.asleep_s(now) > limit_s:
             # One that was killed meanwhile ends only now.
             process.holds_within(lambda: self.agent.ended, WAKES_S)
@@ -146,12 +146,13 @@ class Main:
         self.agent.tend()
         if silent_s is None:
             return
-        say(f"the agent was silent for {silent_s:.1f} s")
         primary = assignment.role is Role.PRIMARY and not assignment.stopped
         if primary and node.kind != "witness":
             # A verb takes its time to begin, in which readers could be shown what is long past.
             postgres.quit_primary()
-        if self.agent.child is not None:
+        # Only now: a log that nobody reads would keep it waiting.
+        say(f"the agent was silent for {silent_s:.1f} s")
+        if self.agent.child is not None and not self._vigil.starting(now):
             self.agent.child.kill()
         if primary and node.kind != "witness":
             self._call("fence", "reason=its agent is silent", "checkpoint_s=0", "kill_after_s=1")
@@ -164,7 +165,7 @@ class Main:
             pass_fds=(self.watch[1],),
             **_AS_POSTGRES,
         )
-        self._vigil.began(time.monotonic())
+        self._vigil.began(_now())
         return started
 
     def _call(self, *words: str) -> None:
@@ -203,6 +204,11 @@ class Main:
             self.agent.child.kill()
         for child in reversed(self.kept):
             child.end()
+
+
+def _now() -> float:
+    """Seconds that go on while the machine is suspended."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _start_calmly(words: Sequence[str], **how: Any) -> subprocess.Popen[bytes]:

@@ -20,6 +20,7 @@ CLIENTS_HBA = CONFIG / "clients_hba.conf"
 
 VOLUME = Path("/var/lib/pgha/volume")
 DATA = VOLUME / "pgdata"
+POSTMASTER_PID = DATA / "postmaster.pid"
 INCOMING_DATA = VOLUME / "pgdata.incoming"
 # Laid before pg_rewind touches the data directory, taken away after it: what has it must not start.
 REWINDING = VOLUME / "rewinding"

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 from pgha.commands import postgres as commands
-from pgha.node import paths, process
+from pgha.node import archive, paths, process
 from pgha.node.errors import Failed, Refused
 from pgha.node.process import Done
 from pgha.node.state import Node, read_node, sync_directory, write_durably
@@ -48,17 +48,26 @@ def has_data() -> bool:
 
 def pid() -> int | None:
     """The living postmaster's process; None where none is."""
-    number = process.read_pid(paths.DATA / "postmaster.pid")
+    number = process.read_pid(paths.POSTMASTER_PID)
     return number if process.runs(number, "postgres") else None
 
 
 def accepting() -> bool:
     """Whether the postmaster says that it takes connections (postmaster.pid, line 8)."""
     try:
-        lines = (paths.DATA / "postmaster.pid").read_text().splitlines()
+        lines = paths.POSTMASTER_PID.read_text().splitlines()
     except OSError:
         return False
     return len(lines) > 7 and lines[7].strip() == "ready"
+
+
+def started_since(file: Path) -> bool:
+    """Whether the postmaster was started in a later second than that file was written in, and so
+    has read it as it is (postmaster.pid, line 3)."""
+    try:
+        return int(paths.POSTMASTER_PID.read_text().splitlines()[2]) > file.stat().st_mtime
+    except (OSError, ValueError, IndexError):
+        return False
 
 
 def in_recovery_by_file() -> bool:
@@ -66,16 +75,17 @@ def in_recovery_by_file() -> bool:
 
 
 def control(timeout_s: float = CONTROLDATA_S) -> commands.ControlData | None:
-    """pg_control; None where there is no data directory, or it cannot be read.
+    """pg_control; None where there is no data directory, or pg_controldata says that it is none.
 
-    Raises Failed("control") where that takes too long: nothing is known then.
+    Raises Failed("control") where that program takes too long, or does not come to say anything
+    (there is no memory for it): nothing is known then.
     """
     done = process.run(
         commands.controldata(bindir(), str(paths.DATA)),
         timeout_s=timeout_s,
         env={"LC_ALL": "C"},
     )
-    if done.status == process.LATE and has_data():
+    if done.status not in (0, 1) and has_data():
         raise Failed("control", f"pg_control could not be read: {done.last_line}.")
     try:
         return commands.parse_controldata(done.stdout) if done.status == 0 else None
@@ -102,12 +112,13 @@ def launch() -> None:
         return
     require_whole()
     found = need_control()
+    archive.drop_incoming(Path(read_node().archive))
     if in_recovery_by_file():
         _drop_unused_numbers(found.timeline)
     # Numbers of processes come again in a container: one that is alive but no postmaster of ours
     # would make PostgreSQL believe that it runs already. Its socket has such a file as well, not in
     # a volume: it is still there when a container that was killed starts again.
-    for stale in (paths.DATA / "postmaster.pid", *paths.SOCKETS.glob(".s.PGSQL.*.lock")):
+    for stale in (paths.POSTMASTER_PID, *paths.SOCKETS.glob(".s.PGSQL.*.lock")):
         stale.unlink(missing_ok=True)
     words = commands.postmaster(bindir(), str(paths.DATA), str(paths.POSTGRESQL_CONF))
     for _ in range(3):

@@ -85,6 +85,7 @@ def probe(*, offline: bool = False, light: bool = False) -> Report:
         image=node.image,
         busy=str(found.get("data error", "")) or ("" if offline else lock.busy()),
         members=tuple(member.name for member in node.nodes),
+        initialising=paths.INITIALISING.exists(),
     )
 
 

@@ -47,6 +47,10 @@ class Pulse:
         else:
             self._wanted.clear()
 
+    def asks(self, pid: int) -> bool:
+        """Whether it is this postmaster that is asked."""
+        return self._pid == pid
+
     def alive(self) -> bool:
         """Whether it took connections when it was last asked."""
         return not self._down and time.monotonic() - self._last < SILENT_S

@@ -251,7 +251,7 @@ def _recover(node: Node) -> None:
     """
     if postgres.need_control().clean:
         return
-    (paths.DATA / "postmaster.pid").unlink(missing_ok=True)
+    paths.POSTMASTER_PID.unlink(missing_ok=True)
     (paths.DATA / "standby.signal").unlink(missing_ok=True)
     done = postgres.single_user("", timeout_s=RECOVERY_S)
     postgres.become_standby_at_start()

@@ -13,6 +13,7 @@ from pgha.node.wal import End
 _RECEIVER = re.compile(r"postgres: (\S+: )?walreceiver\b")
 
 QUIET_S = 20.0
+ORPHANS_S = 2.0
 ROUND_S = 0.003
 # A record that came in part is never replayed. Two of the startup process's waits (100 ms each, our
 # wal_retrieve_retry_interval) without progress say that it has looked everywhere.
@@ -28,14 +29,18 @@ def disconnect(node: Node) -> End | None:
     Raises Failed("replay").
     """
     gate.close()
-    postgres.write_role_conf(node, None, read_assignment().voters)
+    changed = postgres.write_role_conf(node, None, read_assignment().voters)
     if postgres.pid() is None:
+        # A receiver whose postmaster was killed is still at its last write, and tells of it.
+        process.holds_within(lambda: not postgres.titles(), ORPHANS_S)
         return None
     postgres.reload()
     if not postgres.accepting():
         # It recovers and cannot be asked what it has seen of the new setting: at rest it takes
-        # nothing for sure, and is started again later.
-        postgres.stop()
+        # nothing for sure, and is started again later. One that had no upstream from its start goes
+        # on: stopped at each vote, a long recovery would never come to its end.
+        if changed or not postgres.started_since(paths.ROLE_CONF) or receiver_runs():
+            postgres.stop()
         return None
     return _still(node, alone=True)
 

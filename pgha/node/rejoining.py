@@ -135,7 +135,7 @@ class Rejoining:
                 self._stuck = target
                 self._trouble.why = result.said
                 out.append(Say("stuck", self._trouble.why, {"upstream": target[0]}))
-        elif result.code in ("other-cluster", "no-data"):
+        elif result.code in ("other-cluster", "no-data", "wal-gone"):
             self._get_stuck(target, result, out)
         else:
             self._pauses.later("follow", now)

@@ -172,7 +172,8 @@ class Agent:
 class Report:
     """Everything that one probe says. None: not observed, never zero.
 
-    members: all nodes of the cluster that `init` made, itself included.
+    members: all nodes of the cluster that `init` made, itself included. initialising: that `init`
+    has not come to its end, and its agent takes no part yet.
     """
 
     node: str
@@ -187,6 +188,7 @@ class Report:
     image: str = ""
     busy: str = ""
     members: tuple[str, ...] = ()
+    initialising: bool = False
 
 
 def to_json(value: Any) -> Any:

@@ -25,7 +25,11 @@ STREAM_S, LASTED_S = 0.5, 1.0
 
 
 class Sight:
-    """Reads again only what has changed. postmaster: the process, to notice its end at once."""
+    """Reads again only what has changed.
+
+    postmaster: the process, to notice its end at once. crashed: it ended by itself, as it does when
+    one of its processes was killed, and the agent is about to start it again: it recovers in place.
+    """
 
     def __init__(self, node: Node, pulse: Pulse) -> None:
         self._node, self._pulse = node, pulse
@@ -36,6 +40,9 @@ class Sight:
         self._stream: tuple[int, bool] = (0, False)
         self._stream_at = float("-inf")
         self.postmaster: int | None = None
+        self.crashed = False
+        # It has served, and nobody of ours has ended it since.
+        self._ends_by_itself = False
 
     def look(self, ending: bool = False) -> Local:
         """This node now. ending: the container ends, and its agent takes no part any more.
@@ -43,7 +50,7 @@ class Sight:
         Raises VerbError where the assignment cannot be read: a guess could forget a vote.
         """
         told = self._told()
-        server = self._server()
+        server = self._server(told, ending)
         rest, timeline = self._at_rest(told, server)
         streams, cut = self._receiving(told, server)
         return Local(
@@ -95,21 +102,40 @@ class Sight:
         there = re.search(rf"(?<![\d.]){address}(?![\d.])", self._role_conf[1])
         return told.upstream if there else None
 
-    def _server(self) -> Server:
+    def expect_end(self) -> None:
+        """PostgreSQL is ended by us: it is not to be started again."""
+        self._ends_by_itself = self.crashed = False
+
+    def _server(self, told: Assignment, ending: bool) -> Server:
         if self._node.kind == "witness":
             return Server.NONE if witness.receiver() is None else Server.RECEIVING
         pid = postgres.pid()
         if pid != self.postmaster:
-            self.postmaster = pid
+            self.crashed = pid is None and not ending and self._has_crashed(told)
+            self.postmaster, self._ends_by_itself = pid, False
             self._pulse.begin(None)
         if pid is None:
-            return Server.NONE
+            return Server.STARTING if self.crashed else Server.NONE
         if postgres.in_recovery_by_file():
             return Server.STANDBY
         if not postgres.accepting():
             return Server.STARTING
-        self._pulse.begin(pid)
+        if not self._pulse.asks(pid):
+            self._pulse.begin(pid)
+            self._ends_by_itself = True
         return Server.PRIMARY if self._pulse.alive() else Server.STARTING
+
+    def _has_crashed(self, told: Assignment) -> bool:
+        """Whether a primary that served has ended in good order (one that was killed leaves its
+        postmaster.pid) and yet without a checkpoint."""
+        leads = told.role is Role.PRIMARY and not told.stopped and self._ends_by_itself
+        if not leads or postgres.in_recovery_by_file() or paths.POSTMASTER_PID.exists():
+            return False
+        try:
+            control = postgres.control(CONTROL_S)
+        except Failed:
+            return False
+        return control is not None and not control.clean
 
     def _at_rest(self, told: Assignment, server: Server) -> tuple[Rest, int]:
         """What a start would make of the data, and its timeline; while it runs, as it was."""

@@ -109,8 +109,8 @@ def read_assignment(file: Path = paths.STATE) -> Assignment:
         text = file.read_text()
     except FileNotFoundError:
         return Assignment()
-    except OSError as error:
-        raise Failed("state", f"The assignment cannot be read: {error.strerror}.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failed("state", f"The assignment cannot be read: {error}.") from error
     try:
         document = json.loads(text)
         # The defaults are those of a node that was never told anything: never guessed.
@@ -163,6 +163,15 @@ def change(how: Callable[[Assignment], Assignment], file: Path = paths.STATE) ->
         before = read_assignment(file)
         after = how(before)
         return before if after == before else write_assignment(after, file)
+
+
+def try_change(how: Callable[[Assignment], Assignment]) -> str:
+    """`change`, or why the disk does not take it; empty: it did. For what is right without, too."""
+    try:
+        change(how)
+    except OSError as error:
+        return f"nothing could be written down ({error.strerror})"
+    return ""
 
 
 @contextlib.contextmanager

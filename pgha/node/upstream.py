@@ -86,6 +86,16 @@ def require_beginning(end: End, upstream: Upstream) -> None:
         )
 
 
+def require_the_rest(end: End, upstream: Upstream) -> None:
+    """Raises Refused("wal-gone") where the upstream has removed WAL that is still lacking here."""
+    if end.lsn // SEGMENT_BYTES * SEGMENT_BYTES < upstream.oldest:
+        raise Refused(
+            "wal-gone",
+            f"WAL here ends at {show_lsn(end.lsn)}, and {upstream.name} has none before"
+            f" {show_lsn(upstream.oldest)} any more.",
+        )
+
+
 def divergence(end: End, upstream: Upstream) -> int | None:
     """The LSN up to which both logs are one; None where they have nothing in common."""
     mine = [*end.history, (end.timeline, end.lsn)]

@@ -107,6 +107,10 @@ def _serve(args: Args) -> str:
     return lead.serve(state.read_node(), args.term(), args.names("voters"))
 
 
+def _revive(args: Args) -> str:
+    return lead.revive(state.read_node(), args.term())
+
+
 def _follow(args: Args) -> str:
     return following.follow(
         state.read_node(), args.text("upstream"), args.term(), args.number("timeout_s", 50.0)
@@ -173,7 +177,7 @@ def _halt(args: Args) -> str:
     services = args.text("services")
     if services not in ("doors", "all"):
         raise Failed("usage", "services= is `doors` or `all`.")
-    state.change(lambda a: replace(a, doors=False))
+    state.try_change(lambda a: replace(a, doors=False))
     reason = args.text("reason", "stopped by an operator")
     did = "Pgpool-II is stopped"
     try:
@@ -251,6 +255,7 @@ VERBS: Mapping[str, Verb] = {
     "probe": Verb(lambda args: "", locks=False),
     "initdb": Verb(_initdb, "superuser replication"),
     "serve": Verb(_serve, "term voters", light=True),
+    "revive": Verb(_revive, "term", light=True),
     "follow": Verb(_follow, "upstream term timeout_s", light=True),
     "fence": Verb(_fence, "reason to checkpoint_s kill_after_s", light=True),
     "vote": Verb(_vote, "term for", light=True),

@@ -5,8 +5,10 @@ A position is the end of the last complete record on disk: never the last byte t
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,18 +61,55 @@ def timelines(directory: Path) -> tuple[int, ...]:
     return tuple(sorted({segment_start(n, SEGMENT_BYTES)[0] for n in names}, reverse=True))
 
 
+@dataclass(frozen=True)
+class Log:
+    """The segments of one timeline by the LSN where they begin.
+
+    forked_at: where it left its parent; None: not known.
+    """
+
+    timeline: int
+    files: dict[int, Path]
+    forked_at: int | None
+
+    def has_begun(self, begin: int) -> bool:
+        """Whether it has written to a segment: the first page carries the segment's address, and
+        the number of this timeline, or of one before it where the segment begins before the fork. A
+        file that was made beforehand is empty; one that was recycled has what it held before."""
+        file = self.files.get(begin)
+        if file is None:
+            return False
+        with file.open("rb") as opened:
+            page = opened.read(commands.PAGE_BYTES)
+        behind = self.forked_at is not None and begin >= self.forked_at
+        oldest = self.timeline if behind else 1
+        # src/include/access/xlog_internal.h, XLogPageHeaderData: xlp_tli.
+        its_timeline = int.from_bytes(page[4:8], "little")
+        return commands.valid_pages(page, begin) == 1 and oldest <= its_timeline <= self.timeline
+
+
+def log_of(directory: Path, timeline: int) -> Log:
+    """What a directory has of a timeline."""
+    history = history_of(directory, timeline)
+    forked_at = history[-1][1] if history else 0 if timeline == 1 else None
+    return Log(timeline, segments(directory, timeline), forked_at)
+
+
 def end_of_segments(directory: Path, timeline: int) -> int | None:
     """Where the WAL of a timeline ends in a directory; None where it has no complete record.
 
-    Newest segment first, and in it the last pages first: a vote waits for this.
+    Newest segment first, and in it the last pages first: a vote waits for this. Of a file that was
+    recycled one page is read, for there may be gigabytes of them.
     """
-    files = segments(directory, timeline)
-    for start in sorted(files, reverse=True):
-        pages = commands.valid_pages(files[start].read_bytes(), start)
+    log = log_of(directory, timeline)
+    for start in sorted(log.files, reverse=True):
+        if not log.has_begun(start):
+            continue
+        pages = commands.valid_pages(log.files[start].read_bytes(), start)
         back = 2
         while pages:
             first = max(0, pages - back)
-            end = _last_record_end(files, timeline, start + first * commands.PAGE_BYTES)
+            end = _last_record_end(log, start + first * commands.PAGE_BYTES)
             if end is not None:
                 return end
             if first == 0:
@@ -79,9 +118,9 @@ def end_of_segments(directory: Path, timeline: int) -> int | None:
     return None
 
 
-def _last_record_end(files: dict[int, Path], timeline: int, start: int) -> int | None:
+def _last_record_end(log: Log, start: int) -> int | None:
     """The end of the last record that begins at or after `start`; None where there is none."""
-    last = _last_record(files, timeline, start)
+    last = _last_record(log, start)
     return commands.record_end(last, SEGMENT_BYTES) if last else None
 
 
@@ -90,9 +129,7 @@ def _last_record_end(files: dict[int, Path], timeline: int, start: int) -> int |
 _ENDS = re.compile(rb"error in WAL record at|could not find a valid record after")
 
 
-def _last_record(
-    files: dict[int, Path], timeline: int, start: int, limit: int | None = None
-) -> commands.Record | None:
+def _last_record(log: Log, start: int, limit: int | None = None) -> commands.Record | None:
     """The last record that begins at or after `start` (of so many); None where there is none.
 
     pg_waldump takes complete names only, so it looks into a directory of links. In it is what the
@@ -107,24 +144,24 @@ def _last_record(
 
     begin = start - start % SEGMENT_BYTES
     used: dict[int, Path] = {}
-    while begin in files and _has_header(files[begin], begin):
-        used[begin] = files[begin]
+    while log.has_begun(begin):
+        used[begin] = log.files[begin]
         begin += SEGMENT_BYTES
     if not used:
         return None
     kept = b""
     with tempfile.TemporaryDirectory(prefix="pgha-wal-") as links:
         for file in used.values():
-            (Path(links) / file.name[:24]).symlink_to(file)
+            _lay(file, Path(links) / file.name[:24])
         # Where WAL goes on at a segment's beginning, pg_waldump waits five seconds for that file.
         # It gets one with the header of another: the size is right there, the address is not.
-        behind = segment_name(timeline, begin, SEGMENT_BYTES)
+        behind = segment_name(log.timeline, begin, SEGMENT_BYTES)
         first = next(iter(used.values()))
         with (Path(links) / behind).open("wb") as empty, first.open("rb") as header:
             empty.write(header.read(commands.LONG_HEADER_BYTES))
             empty.truncate(SEGMENT_BYTES)
         words = commands.waldump(
-            postgres.bindir(), links, timeline=timeline, start=start, limit=limit
+            postgres.bindir(), links, timeline=log.timeline, start=start, limit=limit
         )
         with subprocess.Popen(
             words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=process.environment()
@@ -141,26 +178,64 @@ def _last_record(
     return commands.parse_waldump_line(kept.decode("utf-8", "replace"))
 
 
-def _has_header(file: Path, begin: int) -> bool:
-    """Whether a segment was begun: its first page carries the address that it should."""
-    with file.open("rb") as opened:
-        return commands.valid_pages(opened.read(commands.PAGE_BYTES), begin) == 1
+def _lay(file: Path, target: Path) -> None:
+    """A link to a segment; of one that is too short a copy that ends with zeros, for pg_waldump
+    gives up at the end of such a file."""
+    if file.stat().st_size >= SEGMENT_BYTES:
+        target.symlink_to(file)
+        return
+    target.write_bytes(file.read_bytes())
+    os.truncate(target, SEGMENT_BYTES)
+
+
+def newest_end(directory: Path, candidates: Iterable[int]) -> End | None:
+    """The end of the first of these timelines, newest first, that has a record of its own.
+
+    A segment of a new timeline begins with a copy of the old one's bytes: only a record behind the
+    point where the old one was left makes the log one of the new timeline.
+    """
+    left: dict[int, int] = {}
+    for timeline in candidates:
+        end = end_of_segments(directory, timeline)
+        if end is None:
+            continue
+        history = history_of(directory, timeline)
+        if not history or end > history[-1][1]:
+            return End(timeline, min(end, left.get(timeline, end)), history)
+        left = {**dict(history), **left}
+    return None
+
+
+def goes_on(history: commands.History, control: commands.ControlData) -> bool:
+    """Whether a timeline with this history goes on with the log that pg_control tells of: it came
+    by that timeline, and left it no earlier than what the data hold for certain. (The history of a
+    number that is not used leaves it before all WAL.)"""
+    certain = max(control.minimum_lsn, control.checkpoint_lsn)
+    return any(t == control.timeline and at >= certain for t, at in history)
 
 
 def end_at_rest(control: commands.ControlData) -> End:
     """Where the log of a stopped data directory ends. Raises Failed("wal") where it cannot be read.
 
     After a clean shutdown of a primary its last record is the shutdown checkpoint; else the files
-    are read to their end, since a start would replay all of it.
+    are read to their end, since a start would replay all of it. A primary's pg_control names its
+    timeline. A standby's need not before its next restartpoint, even after a clean shutdown
+    (src/backend/access/transam/xlog.c, CreateRestartPoint): what it has received and acknowledged
+    may be on a later one.
     """
     directory = paths.DATA / "pg_wal"
     history = history_of(directory, control.timeline)
     if control.state == "shut down":
-        files = segments(directory, control.checkpoint_timeline)
-        record = _last_record(files, control.checkpoint_timeline, control.checkpoint_lsn, limit=1)
+        log = log_of(directory, control.checkpoint_timeline)
+        record = _last_record(log, control.checkpoint_lsn, limit=1)
         if record is not None and record.lsn == control.checkpoint_lsn:
             end = commands.record_end(record, control.segment_bytes)
             return End(control.timeline, end, history)
+    if not control.was_primary:
+        later = [t for t in timelines(directory) if goes_on(history_of(directory, t), control)]
+        newest = newest_end(directory, later)
+        if newest is not None:
+            return newest
     end_in_files = end_of_segments(directory, control.timeline)
     if end_in_files is None and control.timeline > 1 and history:
         # It had just switched: all that it has is still its parent's.
@@ -174,24 +249,9 @@ def end_at_rest(control: commands.ControlData) -> End:
 
 
 def end_of_witness(node: Node) -> End | None:
-    """Where the witness's WAL ends; None where it has none.
-
-    A segment of a new timeline begins with a copy of the old one's bytes: only a record behind the
-    point where the old one was left makes the log one of the new timeline.
-    """
+    """Where the witness's WAL ends; None where it has none."""
     directory = Path(node.archive)
-    if not directory.is_dir():
-        return None
-    left: dict[int, int] = {}
-    for timeline in timelines(directory):
-        end = end_of_segments(directory, timeline)
-        if end is None:
-            continue
-        history = history_of(directory, timeline)
-        if not history or end > history[-1][1]:
-            return End(timeline, min(end, left.get(timeline, end)), history)
-        left = dict(history)
-    return None
+    return newest_end(directory, timelines(directory)) if directory.is_dir() else None
 
 
 def chain(directory: Path, end: End, start: int) -> list[tuple[str, Path]]:

@@ -43,10 +43,34 @@ def has_lasted(pid: int, seconds: float) -> bool:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - began >= seconds
 
 
+def complete_partial(archive: Path) -> None:
+    """Bring every `.partial` segment to its whole size, durably. No receiver may run.
+
+    pg_receivewal fills a new one with zeros before it writes to it, and refuses it from then on
+    where that was cut off (PostgreSQL 17, src/bin/pg_basebackup/receivelog.c, open_walfile): so
+    nothing but zeros is missing. Raises OSError.
+    """
+    odd = [
+        file
+        for file in sorted(archive.glob("*.partial"))
+        if commands.is_segment(file.name) and 0 < file.stat().st_size < wal.SEGMENT_BYTES
+    ]
+    for file in odd:
+        handle = os.open(file, os.O_RDWR)
+        try:
+            os.ftruncate(handle, wal.SEGMENT_BYTES)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    if odd:
+        sync_directory(archive)
+
+
 def start(node: Node, source: str) -> None:
     """Start the receiver, unless it runs. It ends with its connection; main starts it again."""
     if receiver() is not None:
         return
+    complete_partial(Path(node.archive))
     words = commands.receivewal(
         postgres.bindir(),
         node.archive,

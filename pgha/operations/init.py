@@ -219,9 +219,8 @@ def _prepare(
 ) -> Step:
     """Directories, owners, keys, configuration, made by root in a helper container."""
     facts = site.of(node)
-    engine = facts.engine
     stamp = birth.stamp if aside else None
-    memory = engine.memory_bytes if engine else 0
+    memory = {h.name: h.engine.memory_bytes if h.engine else 0 for h in site.hosts}
     document = prepare_document(provision, birth, node, memory, stamp, forced=force)
     commands: list[Command] = []
     if node.container in dict(facts.containers):

@@ -35,6 +35,7 @@ def obstacles(
         facts = site.of(node)
         if not facts.error and facts.image:
             found.extend(_of_container(state, facts, provision, node, force))
+            found.extend(_of_strangers(facts, node))
             found.extend(_of_volumes(facts, node, force))
     return tuple(found)
 
@@ -106,6 +107,16 @@ def _of_container(
         yield f"{node.name}'s container runs: inv stop"
     elif not force:
         yield f"{node.name}'s container exists, stopped, on {facts.name}."
+
+
+def _of_strangers(facts: HostFacts, node: Node) -> Iterator[str]:
+    """A container that runs and has such a directory, or one in it, is in the way with -f too: its
+    files would be moved away from under it. (One that has a directory above may look only.)"""
+    for path in node.volumes.all():
+        for name in dict.fromkeys(
+            name for name, used in facts.in_use if used == path or used.startswith(f"{path}/")
+        ):
+            yield f"{node.name}: the container {name} runs on {facts.name} and uses {path}."
 
 
 def _of_volumes(facts: HostFacts, node: Node, force: bool) -> Iterator[str]:

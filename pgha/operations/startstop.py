@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from pgha.commands import docker
 from pgha.errors import Refused
 from pgha.limits import HALT_S, PROMOTE_S
@@ -56,7 +59,7 @@ def start(state: ClusterState, provision: Provision, networks: tuple[Stage, ...]
         if not (missing or networks):
             raise
         notes = (f"{error.message} Next: {error.next}",)
-        return Plan(MAKE_ONLY, stages(*networks, made), notes=notes)
+        return Plan(MAKE_ONLY, stages(*networks, *_each_by_itself((made,))), notes=notes)
     others = [n for n in state.nodes if n.name != primary.name]
     stopped = [n for n in state.nodes if n.container in NOT_RUNNING]
     away = [n for n in others if not n.answers and n.container not in NOT_RUNNING]
@@ -67,15 +70,27 @@ def start(state: ClusterState, provision: Provision, networks: tuple[Stage, ...]
         f"Start the cluster with {primary.name} as the primary",
         stages(
             *networks,
-            made,
-            tuple(start_container(topology, n.name) for n in stopped),
-            *_services(state, primary, joining),
+            *_each_by_itself(
+                (
+                    made,
+                    tuple(start_container(topology, n.name) for n in stopped),
+                    *_services(state, primary, joining),
+                ),
+                but=primary.name,
+            ),
         ),
         notes=tuple(f"{name} cannot simply follow: inv recovery --node {name}" for name in left),
     )
     if not plan.stages:
         return Plan(f"The cluster runs; {primary.name} is the primary.", notes=plan.notes)
     return plan
+
+
+def _each_by_itself(all_stages: Iterable[Stage], but: str = "") -> tuple[Stage, ...]:
+    """A node that cannot be started keeps no other one down, unless all the others need it."""
+    return tuple(
+        tuple(replace(step, may_fail=step.node != but) for step in stage) for stage in all_stages
+    )
 
 
 def _to_serve(state: ClusterState) -> NodeState:

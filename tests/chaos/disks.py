@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.chaos.faults import Fault
@@ -32,6 +33,31 @@ class SmallDisk:
     def remove(self) -> None:
         """Raises AssertionError while somebody uses it."""
         _run("umount", str(self.directory))
+
+
+class HangingDisk(SmallDisk):
+    """A file system that can be told to let nobody write: who tries waits in the kernel, as with
+    storage over a network that is gone, and no signal ends him."""
+
+    def __init__(self, directory: Path, size_mb: int, file: Path) -> None:
+        """file: what it is made in."""
+        self.directory, self._file = directory, file
+        directory.mkdir(parents=True)
+        with file.open("xb") as made:
+            made.truncate(size_mb << 20)
+        _run("mke2fs", "-q", "-t", "ext4", str(file))
+        _run("mount", "-o", "loop", str(file), str(directory))
+        (directory / "lost+found").rmdir()
+
+    def hang(self, node: str) -> Fault:
+        def way(option: str) -> Callable[[], None]:
+            return lambda: _run("fsfreeze", option, str(self.directory))
+
+        return Fault("hanging disk", (node,), way("--freeze"), way("--unfreeze"))
+
+    def remove(self) -> None:
+        super().remove()
+        self._file.unlink()
 
 
 def fill(node: str, disk: SmallDisk, what: str) -> Fault:

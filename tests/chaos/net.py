@@ -54,6 +54,12 @@ def cut_pair(cluster: ChaosCluster, node: str, peer: str, *, way: Way = Way.BOTH
     return fault
 
 
+def cut_streams(cluster: ChaosCluster, node: str) -> Fault:
+    """No WAL leaves the node, nor any other TCP for the nodes; the agents' datagrams arrive."""
+    others = [a for n in cluster.names if n != node for a in _addresses(cluster, n)]
+    return _cut("cut off TCP", cluster, node, others, Way.BOTH, only="meta l4proto tcp")
+
+
 def disconnect(cluster: ChaosCluster, node: str, network: str = "backend") -> Fault:
     """`docker network disconnect`: the device itself is gone, and its addresses."""
     container, name = cluster.container(node), f"{cluster.name}-{network}"
@@ -113,12 +119,20 @@ def _inside(cluster: ChaosCluster, node: str, script: str, *words: str) -> subpr
     )
 
 
-def _cut(kind: str, cluster: ChaosCluster, node: str, addresses: Sequence[str], way: Way) -> Fault:
+def _cut(
+    kind: str,
+    cluster: ChaosCluster,
+    node: str,
+    addresses: Sequence[str],
+    way: Way,
+    *,
+    only: str = "",
+) -> Fault:
     container, table = cluster.container(node), f"chaos{next(NUMBERS)}"
     others = "{ " + ", ".join(addresses) + " }"
     chains = {
-        Way.IN: ("input", f'iif != "lo" ip saddr {others} drop'),
-        Way.OUT: ("output", f'oif != "lo" ip daddr {others} drop'),
+        Way.IN: ("input", f'iif != "lo" ip saddr {others} {only} drop'),
+        Way.OUT: ("output", f'oif != "lo" ip daddr {others} {only} drop'),
     }
     wanted = chains.values() if way is Way.BOTH else (chains[way],)
     inside = "".join(

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.disks import SmallDisk, fill, volume
+from tests.chaos import faults, net
+from tests.chaos.disks import HangingDisk, SmallDisk, fill, volume
 from tests.chaos.faults import all_of
-from tests.chaos.world import ChaosCluster
+from tests.chaos.watch import until
+from tests.chaos.world import GOES_ON_S, ChaosCluster
 
 # What is mounted: node → (variable of its volume, size in MB).
 SIZES = (
@@ -20,6 +22,8 @@ SIZES = (
     ("node-1", "postgres_archive", 1200),
     ("node-2", "postgres_archive", 1200),
 )
+# Whose own files are on a disk that can hang.
+STATE = ("node-0", "node-1")
 Disks = dict[tuple[str, str], SmallDisk]
 
 
@@ -28,6 +32,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ChaosClust
     cluster = ChaosCluster("disks", tmp_path_factory.mktemp("disks"))
     disks: Disks = {}
     try:
+        for node in STATE:
+            place, file = volume(cluster, node, "etc_pgpool"), cluster.directory / f"{node}.ext4"
+            disks[node, "etc_pgpool"] = HangingDisk(place, 128, file)
         for node, variable, size_mb in SIZES:
             disks[node, variable] = SmallDisk(volume(cluster, node, variable), size_mb)
         cluster.inv("init")
@@ -116,3 +123,35 @@ def test_the_witnesss_wal_volume_is_full_and_writes_go_on(
             time.sleep(2.0)
             s.writes_go_on(on=s.primary)
             assert cluster.status()["verdict"] == "degraded"
+
+
+@pytest.mark.parametrize("role", ["primary", "standby"])
+def test_the_cluster_can_be_stopped_though_a_nodes_own_volume_is_full(
+    world: tuple[ChaosCluster, Disks], role: str
+) -> None:
+    cluster, disks = world
+    with cluster.scenario() as s:
+        node = s.node(role)
+        with fill(node, disks[node, "etc_pgpool"], "own"):
+            cluster.inv("stop")
+            assert cluster.status()["verdict"] == "down"
+        cluster.inv("start")
+        s.writes_go_on()
+
+
+def test_a_primary_that_is_cut_off_and_whose_disk_hangs_ends_all_the_same(
+    world: tuple[ChaosCluster, Disks],
+) -> None:
+    """It can write down nothing, and shows nobody what is past."""
+    cluster, disks = world
+    with cluster.scenario() as s:
+        s.must_move()
+        disk = disks[s.primary, "etc_pgpool"]
+        assert isinstance(disk, HangingDisk)
+        with all_of(disk.hang(s.primary), net.cut_from_nodes(cluster, s.primary)):
+            s.writes_go_on(on=s.standby)
+            until(
+                lambda: not faults.postgres(faults.processes(cluster, s.primary)),
+                timeout_s=GOES_ON_S,
+                what="the primary that was cut off has ended",
+            )

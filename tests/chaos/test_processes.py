@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from tests.chaos import faults
+from tests.chaos import faults, net
 from tests.chaos.faults import Fault
-from tests.chaos.world import ChaosCluster, one_scenario
+from tests.chaos.watch import until
+from tests.chaos.world import GOES_ON_S, ChaosCluster, one_scenario
 
 CLUSTER = "processes"
 EACH = one_scenario("primary", "standby", "witness")
@@ -35,6 +36,46 @@ def test_one_backend_is_killed_and_postgresql_recovers_in_place(cluster: ChaosCl
         s.must_stay()
         faults.kill_backend(cluster, s.primary).begin()
         s.writes_go_on(on=s.primary)
+
+
+def test_what_waits_for_a_majority_is_not_seen_after_a_restart_in_place(
+    cluster: ChaosCluster,
+) -> None:
+    """No WAL reaches the others, though their agents hear from the primary."""
+    client = cluster.client
+    client.psql("CREATE TABLE IF NOT EXISTS waits (n int); DELETE FROM waits", door=False)
+    with cluster.scenario() as s:
+        s.must_stay()
+
+        def here(sql: str) -> str:
+            """Past the gate, as the node's own verbs."""
+            words = ("psql", "-XAt", "-p", str(cluster.settings.pgport), "postgres", "-c", sql)
+            return cluster.engine(s.primary)(
+                "exec", "-u", "postgres", cluster.container(s.primary), *words, check=False
+            ).strip()
+
+        with net.cut_streams(cluster, s.primary):
+            # Its session dies with the server's crash, and it ends.
+            inserting = client.begin("INSERT INTO waits VALUES (1)", door=False)
+            waiting = "wait_event = 'SyncRep' AND query LIKE 'INSERT INTO waits%'"
+            until(
+                lambda: here(f"SELECT count(*) FROM pg_stat_activity WHERE {waiting}") == "1",
+                timeout_s=GOES_ON_S,
+                what="the row waits for a majority",
+            )
+            faults.kill_backend(cluster, s.primary).begin()
+            until(
+                lambda: here("SELECT n FROM waits") == "1",
+                timeout_s=GOES_ON_S,
+                what="PostgreSQL has recovered, and has the row",
+            )
+            assert inserting.wait(timeout=GOES_ON_S) != 0
+            end = time.monotonic() + 5.0
+            while time.monotonic() < end:
+                with pytest.raises(AssertionError):
+                    client.psql("SELECT n FROM waits", door=False)
+        s.writes_go_on(on=s.primary)
+        assert client.psql("SELECT n FROM waits", door=False) == "1"
 
 
 def test_the_standbys_postgresql_is_killed_and_it_comes_back(cluster: ChaosCluster) -> None:

@@ -97,6 +97,12 @@ class Client:
         words += [self.name, *inner, "-XAtq", "-v", "ON_ERROR_STOP=1"]
         return self.docker(*words, self.conninfo(door=door, user=user), stdin=stdin).strip()
 
+    def begin(self, sql: str, *, door: bool = True) -> subprocess.Popen[bytes]:
+        """A statement that runs by itself; whoever began it waits for its end."""
+        words = ("exec", self.name, "psql", "-XAtq", self.conninfo(door=door), "-c", sql)
+        quiet = subprocess.DEVNULL
+        return subprocess.Popen(self.docker.words(*words), stdout=quiet, stderr=quiet)
+
     @contextmanager
     def writing(self, *, door: bool = True) -> Iterator[Writing]:
         """A writer that runs for the length of the block; its result is there after it."""

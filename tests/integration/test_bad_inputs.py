@@ -153,7 +153,7 @@ CONFIGURATION = (
     wrong("a version too old", "a major version from 17", POSTGRES_VERSION="16"),
     wrong("a version with a point", "a major version", POSTGRES_VERSION="17.2"),
     wrong("a time-out in words", "a number of seconds", ELECTION_TIMEOUT="fast"),
-    wrong("a time-out below zero", "a number of seconds from 0.1 to 60", ELECTION_TIMEOUT="-1"),
+    wrong("a time-out below zero", "a number of seconds from 1 to 60", ELECTION_TIMEOUT="-1"),
     wrong("a time-out without end", "a number of seconds", ELECTION_TIMEOUT="inf"),
     wrong("memory with a unit", "a number of megabytes", MEMORY_MB="2GB"),
     wrong("an archive too small", "a number of megabytes", ARCHIVE_MAX_MB="1"),
@@ -440,6 +440,13 @@ IN_THE_WAY = (
     in_the_way("a file system that is full", "MB are free at"),
     in_the_way("a file in a volume's place", "etc/ssh on localhost"),
     in_the_way("data of somebody else", "node-1 has data on localhost"),
+    Case(
+        "data that somebody else uses",
+        ("init", "-f", "--yes"),
+        3,
+        "-way-other runs on localhost and uses",
+        {},
+    ),
 )
 
 
@@ -471,6 +478,12 @@ def obstacle(case: Case, directory: Path, prefix: str) -> Iterator[dict[str, str
     elif "a file in" in case.what:
         (root / "standby" / "etc").mkdir(parents=True)
         (root / "standby" / "etc" / "ssh").write_text("no directory")
+    elif "else uses" in case.what:
+        place = root / "standby" / "postgresql" / "data" / "theirs"
+        place.mkdir(parents=True)
+        other = ("--name", f"{prefix}-other", "-v", f"{place}:/theirs")
+        docker("run", "-d", *other, "pgha-base:trixie", "sleep", "600")
+        undo.append(("docker", "rm", "-f", f"{prefix}-other"))
     elif "somebody else" in case.what:
         (root / "standby" / "postgresql" / "data").mkdir(parents=True)
         (root / "standby" / "postgresql" / "data" / "PG_VERSION").write_text("9.6")

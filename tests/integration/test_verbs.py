@@ -395,6 +395,42 @@ def test_who_gave_its_vote_to_another_is_not_promoted_in_that_term(cluster: Node
     cluster.done("b", "promote", term=3)
 
 
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_a_standby_at_rest_soon_after_a_promotion_names_the_new_timeline(
+    cluster: Nodes, how: str
+) -> None:
+    """Its pg_control may name the old one until its next restartpoint."""
+    # a becomes the primary of term 2 itself, and the others follow it there.
+    cluster.done("a", "fence", reason="a promotion of its own")
+    left_at = position(cluster, "a")
+    state = "/etc/pgpool2/pgha/state.json"
+    cluster.sh("a", f'sed -i \'s/"role": "fenced"/"role": "standby"/\' {state}')
+    cluster.done("a", "promote", term=2)
+    for name in ("b", "w"):
+        cluster.done(name, "follow", upstream="a", term=2)
+    cut_off(cluster, "w")
+    for i in range(3):
+        cluster.sql("a", f"INSERT INTO t VALUES ({i});")
+    flushed = "SELECT flush_lsn FROM pg_stat_replication WHERE application_name = 'b';"
+    acknowledged = parse_lsn(cluster.sql("a", flushed))
+    if how == "killed":
+        cluster.sh("b", KILL_POSTGRES)
+    else:
+        cluster.done("b", "halt", services="all")
+    eventually(lambda: not cluster.sh("b", "pgrep -x postgres", check=False))
+    voted = cluster.vote("b", "b", 3)
+    assert voted.exit == 0, voted.document
+    assert voted.report["assignment"]["ended_on"] == 2
+    assert position(cluster, "b") >= acknowledged > left_at
+    # It hands that out as well, and has it when it goes on.
+    words = f"pgha-node hand_out timeline=1 from={show_lsn(left_at)} | head -1"
+    assert json.loads(cluster.sh("b", words))["timeline"] == 2
+    cluster.done("b", "stand_by")
+    promoted = cluster.done("b", "promote", term=3, lsn=show_lsn(acknowledged))
+    assert promoted.report["postgres"]["timeline"] == 3
+    assert cluster.sql("b", "SELECT count(*) FROM t;") == "3"
+
+
 # --- beside agents -------------------------------------------------------------------------------
 
 KILL_POSTGRES = "kill -9 $(head -1 /var/lib/pgha/volume/pgdata/postmaster.pid)"

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from pgha.commands.lsn import parse_lsn
 from tests.integration.containers import Nodes, eventually
 from tests.integration.test_verbs import (
+    _streams,
     attended,
     cluster,
     cut_off,
@@ -25,6 +27,7 @@ __all__ = ["attended", "cluster", "nodes"]
 WAL = "/var/lib/pgha/volume/pgdata/pg_wal"
 ARCHIVE = "/var/lib/postgresql/archive"
 STATE = "/etc/pgpool2/pgha/state.json"
+SEGMENT_BYTES, ODD_BYTES = 16 * 1024 * 1024, 5 * 1024 * 1024
 
 
 def in_the_background(nodes: Nodes, name: str, verb: str) -> subprocess.Popen[bytes]:
@@ -120,6 +123,41 @@ def test_wal_is_fetched_across_numbers_that_were_never_used(cluster: Nodes) -> N
     assert promoted.report["postgres"]["timeline"] == 6
     cluster.done("w", "follow", upstream="b", term=6)
     assert cluster.sql("b", "SELECT count(*) FROM t;") == "1000"
+
+
+def test_a_witness_receives_again_though_its_segment_was_padded_in_part(cluster: Nodes) -> None:
+    """After a full disk, a power cut or a vote's SIGKILL, pg_receivewal refuses such a size."""
+    cluster.sql("a", "INSERT INTO t SELECT generate_series(1, 1000);")
+    (partial,) = cluster.sh("w", f"ls {ARCHIVE}/*.partial").split()
+    written = parse_lsn(cluster.sql("a", "SELECT pg_current_wal_flush_lsn();")) % SEGMENT_BYTES
+    assert written < ODD_BYTES
+    had = f"head -c {written} {partial} | sha256sum"
+    before = cluster.sh("w", had)
+    cluster.sh("w", "kill -9 $(cat /run/pgha/pg_receivewal.pid)")
+    eventually(lambda: not cluster.sh("w", "pgrep pg_receivewal", check=False))
+    ended_at = cluster.verb("w", "probe").report["wal"]["lsn"]
+    cluster.sh("w", f"truncate -s {ODD_BYTES} {partial}")
+    assert cluster.verb("w", "probe").report["wal"]["lsn"] == ended_at
+    cluster.done("w", "tend")
+    eventually(lambda: _streams(cluster, "w"))
+    assert cluster.sh("w", f"stat -c %s {partial}") == str(SEGMENT_BYTES)
+    assert cluster.sh("w", had) == before
+    # Its word alone makes a majority again.
+    cut_off(cluster, "b")
+    assert cluster.sql("a", "INSERT INTO t VALUES (0); SELECT count(*) FROM t;") == "1001"
+
+
+def test_a_vote_finds_the_end_of_a_segment_that_was_padded_in_part(cluster: Nodes) -> None:
+    cluster.sql("a", "INSERT INTO t SELECT generate_series(1, 1000);")
+    written = parse_lsn(cluster.sql("a", "SELECT pg_current_wal_flush_lsn();"))
+    cluster.docker("kill", "a")
+    eventually(lambda: not cluster.sh("w", "pgrep pg_receivewal", check=False))
+    cluster.sh("w", f"truncate -s {ODD_BYTES} {ARCHIVE}/*.partial")
+    for name in ("w", "b"):
+        assert cluster.vote(name, "b", 2).exit == 0
+    assert position(cluster, "w") >= written
+    cluster.done("b", "promote", term=2)
+    cluster.done("w", "follow", upstream="b", term=2)
 
 
 def ended(nodes: Nodes, name: str) -> bool:

@@ -100,6 +100,7 @@ class Draft:
     accepting: bool = True
     opened: bool = True
     members: tuple[str, ...] = ()
+    initialising: bool = False
 
 
 def primary(name: str, *, timeline: int = 1, **more: object) -> Draft:
@@ -209,6 +210,7 @@ def _node(draft: Draft, whole: list[Draft], node: Node, of: Topology) -> NodeSta
         door=draft.door or _door(draft, whole, of),
         disks=draft.disks,
         members=draft.members or of.names,
+        initialising=draft.initialising,
     )
     return replace(state, report=report, at_rest=not running)
 

@@ -191,7 +191,8 @@ def test_each_setting_that_a_file_depends_on_is_seen_in_its_digest() -> None:
     def digests(**environ: str) -> dict[str, str]:
         settings = parse("", source="-", environ={"WITNESS_NODE": "node-2", **environ})
         provision = Provision(settings, topology(settings), image_name(settings))
-        return expected(provision, provision.topology.nodes[0], 8 * GIGABYTE)
+        memory = dict.fromkeys(provision.topology.hosts, 8 * GIGABYTE)
+        return expected(provision, provision.topology.nodes[0], memory)
 
     before = digests()
     for changed, file in (
@@ -204,6 +205,26 @@ def test_each_setting_that_a_file_depends_on_is_seen_in_its_digest() -> None:
         after = digests(**changed)
         assert [p for p in before if p.endswith(f"/{file}") and before[p] != after[p]]
     assert digests() == before
+
+
+def test_what_depends_on_the_memory_of_a_host_that_is_away_is_not_compared() -> None:
+    def digests(memory: dict[str, int], **environ: str) -> dict[str, str]:
+        told = {"MODE": "ha", "WITNESS_NODE": "node-2", **environ}
+        settings = parse("", source="-", environ=told)
+        provision = Provision(settings, topology(settings), image_name(settings))
+        return expected(provision, provision.topology.node("node-0"), memory)
+
+    big, small = 8 * GIGABYTE, 4 * GIGABYTE
+    all_seen = digests({"node-0": big, "node-1": small, "node-2": big})
+    one_away = digests({"node-0": big, "node-2": big})
+    assert {path.rpartition("/")[2] for path in all_seen.keys() - one_away.keys()} == {
+        "postgresql.conf",
+        "pgpool.conf",
+    }
+    assert one_away.items() <= all_seen.items()
+    # Neither the witness's memory nor, with MEMORY_MB, anybody's counts.
+    assert digests({"node-0": big, "node-1": small}) == all_seen
+    assert digests({"node-0": big}, MEMORY_MB="4096").keys() == all_seen.keys()
 
 
 def test_a_file_that_is_not_there_is_not_held() -> None:

@@ -65,16 +65,41 @@ def step(
     needs: Condition | None = None,
     ensures: Condition | None = None,
     if_needed: bool = False,
+    node: str = "node-0",
+    may_fail: bool = False,
 ) -> Step:
     return Step(
         title,
-        "node-0",
+        node,
         needs or anything(),
         verb("probe"),
         ensures or anything(),
         timeout_s=5.0,
         if_needed=if_needed,
+        may_fail=may_fail,
     )
+
+
+class Recorder(Listener):
+    def __init__(self) -> None:
+        self.finished_ones: list[str] = []
+        self.failed_ones: list[str] = []
+
+    def finished(self, done: StepDone) -> None:
+        self.finished_ones.append(done.step.title)
+
+    def failed(self, step: Step) -> None:
+        self.failed_ones.append(step.title)
+
+
+def spare(
+    title: str,
+    node: str = "node-1",
+    *,
+    needs: Condition | None = None,
+    ensures: Condition | None = None,
+) -> Step:
+    return step(title, node=node, may_fail=True, needs=needs, ensures=ensures)
 
 
 def always(holds: bool) -> Condition:
@@ -141,6 +166,36 @@ def test_a_step_that_is_only_needed_sometimes_is_passed_over_and_counts_as_done(
     done = run(world, step("a", ensures=always(True), if_needed=True), step("b"))
     assert [d.step.title for d in done] == ["a", "b"]
     assert world.log == ["do b"]
+
+
+@pytest.mark.parametrize("how", ["the action", "its needs", "its result"])
+def test_where_a_step_may_fail_all_else_goes_on_without_its_node(how: str) -> None:
+    world, recorder = Told(HEALTHY), Recorder()
+    bad = spare("b")
+    if how == "the action":
+        world.errors = {"b": Unreachable("b is away.", next="inv doctor")}
+    elif how == "its needs":
+        bad = spare("b", needs=always(False))
+    else:
+        bad = spare("b", ensures=always(False))
+    plan = Plan("all", stages((step("a"), bad), (spare("c"), spare("d", "node-2")), step("e")))
+    with pytest.raises(PghaError) as failure:
+        execute(plan, HEALTHY, world, recorder)
+    assert recorder.finished_ones == ["a", "d", "e"]
+    assert recorder.failed_ones == ["b"]
+    assert "do c" not in world.log
+    assert failure.value.next == ("inv doctor" if how == "the action" else "inv status")
+    assert failure.value.details[-3:] == ("Done before: a.", "Done before: d.", "Done before: e.")
+
+
+def test_a_step_that_must_not_fail_ends_the_plan_and_the_others_failures_are_told_too() -> None:
+    world, recorder = Told(HEALTHY), Recorder()
+    world.errors = {"b": Unreachable("b is away."), "c": Failed("c broke.")}
+    plan = Plan("all", stages(spare("b"), step("c"), step("d")))
+    with pytest.raises(Failed, match="c broke") as failure:
+        execute(plan, HEALTHY, world, recorder)
+    assert failure.value.details == ("b is away.", "Nothing was done before.")
+    assert "do d" not in world.log
 
 
 def test_of_steps_that_run_at_once_every_failure_is_told() -> None:

@@ -131,6 +131,19 @@ def test_the_same_node_leading_again_is_no_failover() -> None:
     assert kinds(journals.told()) == ["init", "reopened", "reopened"]
 
 
+def test_a_primary_that_recovered_in_place_says_why_and_for_how_long() -> None:
+    journals = made()
+    journals.verb("node-0", "revive", by="agent", term="1")
+    journals.wait(0.4)
+    journals.event("node-0", "opened", 1)
+    event = last(journals.told())
+    assert (event.kind, event.to) == (Kind.REOPENED, "node-0")
+    assert event.text == "node-0 recovered in place: one of PostgreSQL's processes was killed"
+    assert event.out_s == pytest.approx(0.5)
+    journals.event("node-0", "opened", 1)
+    assert "killed" not in last(journals.told()).text
+
+
 def test_an_agent_that_promoted_and_never_opened_is_said() -> None:
     journals = made()
     journals.verb("node-1", "promote", by="agent", term="2", lsn="0/5000000")

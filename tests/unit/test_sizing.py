@@ -6,7 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pgha.sizing import MEGABYTE, sizing
+from pgha.operations.provision import Provision
+from pgha.render import node_sizing
+from pgha.settings import parse
+from pgha.sizing import MEGABYTE, Sizing, sizing
+from pgha.topology import topology
 
 GIGABYTE = 1024 * MEGABYTE
 
@@ -75,6 +79,46 @@ def test_a_big_host_with_one_server_is_used_and_stays_within_the_limits() -> Non
     assert (size.num_init_children, size.max_connections) == (100, 500)
     assert size.shared_buffers_mb == 16 * 1024
     assert size.work_mem_mb == 64
+
+
+# --- hosts of unequal memory ---------------------------------------------------------------------
+
+
+def sizes(memory: dict[str, int], text: str = "") -> dict[str, Sizing]:
+    """Of each node of a cluster over three hosts; node-2 is the witness."""
+    settings = parse(f"MODE=ha\nWITNESS_NODE=node-2\n{text}", source="t", environ={})
+    provision = Provision(settings, topology(settings), "pgha:test")
+    return {n.name: node_sizing(provision, n, memory) for n in provision.topology.nodes}
+
+
+def test_hosts_of_unequal_memory_get_one_max_connections_that_of_the_least_with_data() -> None:
+    found = sizes({"node-0": 8 * GIGABYTE, "node-1": 4 * GIGABYTE, "node-2": GIGABYTE})
+    least = sizing(4 * GIGABYTE, 1, 3)
+    assert {size.max_connections for size in found.values()} == {least.max_connections}
+    assert least.max_connections < sizing(8 * GIGABYTE, 1, 3).max_connections
+    assert found["node-1"] == least
+    assert found["node-0"].shared_buffers_mb == 2 * found["node-1"].shared_buffers_mb
+    assert found["node-0"].work_mem_mb > found["node-1"].work_mem_mb
+
+
+def test_memory_that_is_set_is_that_of_all_hosts() -> None:
+    found = sizes({}, "MEMORY_MB=2048\n")
+    assert set(found.values()) == {sizing(2 * GIGABYTE, 1, 3)}
+
+
+@given(memories, memories, memories)
+def test_the_pools_of_unequal_hosts_together_fit_the_one_max_connections(
+    one: int, other: int, witness: int
+) -> None:
+    found = sizes({"node-0": one, "node-1": other, "node-2": witness})
+    (connections,) = {size.max_connections for size in found.values()}
+    assert connections == sizing(min(one, other), 1, 3).max_connections
+    through_doors = sum(size.num_init_children * size.max_pool for size in found.values())
+    reserved = found["node-0"].superuser_reserved
+    assert connections - reserved - through_doors >= connections // 5 + 2 * len(found)
+    for name, memory in (("node-0", one), ("node-1", other)):
+        at_once = found[name].work_mem_mb * connections
+        assert at_once <= max(memory // MEGABYTE // 4, connections)
 
 
 @pytest.mark.parametrize("arguments", [(0, 1, 1), (GIGABYTE, 0, 1), (GIGABYTE, 1, 0)])

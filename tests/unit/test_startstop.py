@@ -55,6 +55,13 @@ def test_the_last_primary_first_then_its_followers_then_the_doors() -> None:
     assert plan.notes == ()
 
 
+def test_a_node_that_cannot_be_started_keeps_no_other_one_down() -> None:
+    plan = begin(cluster(stopped("node-0", Role.PRIMARY, timeline=3), STANDBY, missing("node-2")))
+    steps = [step for stage in plan.stages for step in stage]
+    assert {s.node for s in steps if s.may_fail} == {"node-1", "node-2"}
+    assert {s.node for s in steps if not s.may_fail} == {"node-0"}
+
+
 def test_what_runs_is_not_started_again() -> None:
     plan = begin(HEALTHY)
     assert (plan.stages, plan.title) == ((), "The cluster runs; node-0 is the primary.")

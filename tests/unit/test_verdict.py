@@ -89,6 +89,21 @@ def test_who_refuses_us_is_looked_at_by_the_command_that_was_named() -> None:
     assert found.remedy == "ssh node-1 true"
 
 
+def test_an_init_that_was_cut_off_is_no_health_whatever_serves() -> None:
+    state = cluster(
+        primary("node-0"),
+        standby("node-1", initialising=True),
+        witness("node-2", initialising=True),
+    )
+    verdict, problems = judge(state)
+    assert (verdict, problems[0].code, problems[0].remedy) == (
+        Verdict.DEGRADED,
+        "init-unfinished",
+        "inv init",
+    )
+    assert "node-1 and node-2 take no part" in problems[0].message
+
+
 def test_nobody_is_sent_to_a_failover_that_no_majority_can_grant() -> None:
     state = healthy_but(stopped("node-0", Role.PRIMARY), stopped("node-2", Role.WITNESS))
     found = [p for p in judge(state)[1] if p.code in ("no-primary", "container-stopped")]

@@ -75,6 +75,7 @@ IN_VERBS = {
     "a timeline that is not the term": "both write timeline",
     "a diverged follower is let in": "",
     "the gate opens before the first commit": "opens what only",
+    "the gate stays open through a restart in place": "opens what only",
 }
 IN_CORE: dict[str, Maker] = {
     "no fetch from the witness": partial(Election, ballot=_WithoutFetch),

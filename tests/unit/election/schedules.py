@@ -73,10 +73,16 @@ class Faults:
             server.stop(node)
             server.start(node, as_primary=True)
             node.server, run = Server.STARTING, node.pg_run
+            if not node.mutated("the gate stays open through a restart in place"):
+                node.gate = False
 
             def recovered() -> None:
                 if node.pg_run == run and node.server is Server.STARTING:
                     node.server = Server.PRIMARY
+                    if node.gate:
+                        # It is let in who reads all that is on this disk.
+                        log = len(node.log)
+                        node.cluster.rules.opened(node, node.word.term, log, node.cluster.world.now)
 
             node.later(self.random.choice((0.2, 2.0, 12.0)), recovered)
 
