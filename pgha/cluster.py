@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pgha.operations.provision import Provision
     from pgha.plan import Plan
     from pgha.remote import Reach
+    from pgha.site import Site
     from pgha.state import ClusterState
     from pgha.status import Status
     from pgha.world import RealWorld
@@ -180,6 +182,7 @@ class Cluster:
     def start(self, *, dry_run: bool = False) -> Outcome:
         """Start what does not run, the last primary first."""
         from pgha.operations.networks import lost_networks
+        from pgha.operations.replacing import lost_nodes
         from pgha.operations.startstop import NOT_RUNNING, start
         from pgha.survey import survey_networks
 
@@ -190,8 +193,9 @@ class Cluster:
         def operation(state: ClusterState) -> Plan:
             if not any(node.container in NOT_RUNNING for node in state.nodes):
                 return start(state, provision)
-            lost = lost_networks(survey_networks(reach, provision), provision)
-            return start(state, provision, lost)
+            gone = lost_networks(survey_networks(reach, provision), provision)
+            lost = lost_nodes(state, self._unread_site(state))
+            return start(state, provision, gone, lost)
 
         return self._change("start", operation, rest=True, dry_run=dry_run)
 
@@ -242,14 +246,45 @@ class Cluster:
     def recovery(
         self, node: str | None = None, *, force: bool = False, dry_run: bool = False
     ) -> Outcome:
-        """Bring `node` (None: every node that needs it) back. force: by a whole new copy."""
+        """Bring `node` (None: every node that needs it) back. force: by a whole new copy; where its
+        directories are gone it is made anew."""
         from pgha.operations.recovery import recovery
+        from pgha.operations.replacing import is_to_be_made, lost_nodes
 
         if node is not None:
             self.topology.node(node)
-        return self._change(
-            "recovery", lambda s: recovery(s, node, force=force), rest=True, dry_run=dry_run
-        )
+
+        def operation(state: ClusterState) -> Plan:
+            site = self._unread_site(state)
+            if node is not None and force and is_to_be_made(state, site, node):
+                return self._replacement(state, node)
+            return recovery(state, node, force=force, lost=lost_nodes(state, site))
+
+        return self._change("recovery", operation, rest=True, dry_run=dry_run)
+
+    def _replacement(self, state: ClusterState, name: str) -> Plan:
+        from pgha.heritage import read_heritage
+        from pgha.keys import with_new_keys
+        from pgha.operations.recovery import primary_of
+        from pgha.operations.replacing import replacement
+        from pgha.survey import survey
+
+        assert self._reach is not None
+        reach, provision = self._reach, self._provision()
+        heritage = read_heritage(reach, self.topology, primary_of(state).name)
+        heir = replace(heritage, birth=with_new_keys(heritage.birth, name))
+        return replacement(state, survey(reach, provision), provision, heir, name)
+
+    def _unread_site(self, state: ClusterState) -> Site:
+        """The hosts, where a node does not run and tells nothing at rest; else none of them."""
+        from pgha.operations.replacing import unread
+        from pgha.site import Site
+        from pgha.survey import survey
+
+        assert self._reach is not None
+        if not unread(state):
+            return Site(())
+        return survey(self._reach, self._provision(), ports=False)
 
     def user_create(self, name: str, password: Secret, *, dry_run: bool = False) -> Outcome:
         """A role that may log in, with its password at every door."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pgha.commands import pgpool
@@ -22,6 +22,8 @@ OURS = f"{ETC}/pgha"
 SSH = "/etc/ssh/pgha"
 POSTGRES_HOME_SSH = "/var/lib/postgresql/.ssh"
 MEGABYTE = 1024 * 1024
+# What an operator's key may do in a container.
+OPERATORS = "restrict,pty"
 # Kept for followers without a slot: those that come back after a promotion.
 WAL_KEEP_MB = 512
 
@@ -61,15 +63,22 @@ def prepare_document(
     """
     size = node_sizing(provision, node, memory_bytes)
     mark = File(str(paths.INITIALISING), Secret(FORCED))
-    document = {
-        "stamp": stamp,
-        "directories": [vars(d) for d in directories(provision, node)],
-        "files": [
-            {"path": f.path, "owner": f.owner, "mode": f.mode, "content": f.content.reveal()}
-            for f in (*files(provision, birth, node, size), *((mark,) if forced else ()))
-        ],
-    }
-    return json.dumps(document)
+    made = (*files(provision, birth, node, size), *((mark,) if forced else ()))
+    return document(directories(provision, node), made, stamp)
+
+
+def document(made: Iterable[Directory], written: Iterable[File], stamp: str | None) -> str:
+    """As the verb `prepare` reads it."""
+    return json.dumps(
+        {
+            "stamp": stamp,
+            "directories": [vars(d) for d in made],
+            "files": [
+                {"path": f.path, "owner": f.owner, "mode": f.mode, "content": f.content.reveal()}
+                for f in written
+            ],
+        }
+    )
 
 
 def node_sizing(provision: Provision, node: Node, memory_bytes: Mapping[str, int]) -> Sizing:
@@ -79,14 +88,26 @@ def node_sizing(provision: Provision, node: Node, memory_bytes: Mapping[str, int
     data: a standby that has fewer than its primary replays no more (PostgreSQL 17, "Hot Standby",
     "Administrator's Overview"), so a failover would end the other node.
     """
+
+    def of(host: str) -> int:
+        return provision.settings.memory_mb * MEGABYTE or memory_bytes[host]
+
+    hosts = {n.host: n for n in provision.topology.data_nodes}
+    each = (sizing_beside(provision, n, of(host)) for host, n in hosts.items())
+    least = min(size.max_connections for size in each)
+    return sizing_beside(provision, node, of(node.host), least)
+
+
+def sizing_beside(
+    provision: Provision, node: Node, memory_bytes: int, max_connections: int | None = None
+) -> Sizing:
+    """What fits the memory of the node's host, with the nodes that are beside it there.
+
+    max_connections: where that is decided; None: what fits."""
     settings, topology = provision.settings, provision.topology
-
-    def of_host(host: str, max_connections: int | None = None) -> Sizing:
-        memory = settings.memory_mb * MEGABYTE or memory_bytes[host]
-        beside = [n for n in topology.data_nodes if n.host == host]
-        return sizing(memory, max(1, len(beside)), len(topology.nodes), max_connections)
-
-    return of_host(node.host, min(of_host(n.host).max_connections for n in topology.data_nodes))
+    beside = [n for n in topology.data_nodes if n.host == node.host]
+    memory = settings.memory_mb * MEGABYTE or memory_bytes
+    return sizing(memory, max(1, len(beside)), len(topology.nodes), max_connections)
 
 
 def directories(provision: Provision, node: Node) -> tuple[Directory, ...]:
@@ -110,7 +131,7 @@ def files(provision: Provision, birth: Birth, node: Node, size: Sizing) -> tuple
         *_of_node(provision, birth, node),
         *_of_postgres(provision, size),
         *_of_pgpool(provision, birth, size),
-        *_of_ssh(provision, birth, node),
+        *ssh_files(provision, birth, node),
     )
 
 
@@ -219,13 +240,14 @@ def _of_pgpool(provision: Provision, birth: Birth, size: Sizing) -> Iterator[Fil
     yield File(f"{ETC}/pool_passwd", Secret(""))
 
 
-def _of_ssh(provision: Provision, birth: Birth, node: Node) -> Iterator[File]:
+def ssh_files(provision: Provision, birth: Birth, node: Node) -> Iterator[File]:
+    """The keys of the node, and those that it knows."""
     nodes = provision.topology.nodes
     host, mine = birth.host[node.name], birth.node[node.name]
     yield File(f"{SSH}/sshd_config", Secret(render("sshd_config.j2")), "root", "0644")
     yield File(f"{SSH}/ssh_host_ed25519_key", host.private, "root")
     yield File(f"{SSH}/ssh_host_ed25519_key.pub", Secret(f"{host.public}\n"), "root", "0644")
-    operator = f"restrict,pty {birth.operator.public} operator\n"
+    operator = f"{OPERATORS} {birth.operator.public} operator\n"
     yield File("/root/.ssh/id_ed25519", birth.operator.private, "root")
     yield File("/root/.ssh/authorized_keys", Secret(operator), "root")
     peers = "".join(f"restrict {birth.node[n.name].public} {n.name}\n" for n in nodes)

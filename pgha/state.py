@@ -204,6 +204,13 @@ class ClusterState:
         standbys = (n.name for n in self.topology.data_nodes if self.streams(n.name))
         return self.to_attach(self.primary.name, standbys)
 
+    def half_replaced(self, name: str) -> bool:
+        """Whether a node is being made anew, in a cluster that is not: it takes no part yet."""
+        report, primary = self.node(name).report, self.primary
+        theirs = primary.report if primary else None
+        begun = report is not None and report.initialising
+        return begun and theirs is not None and not theirs.initialising
+
     def to_attach(self, primary: str, standbys: Iterable[str]) -> tuple[str, ...]:
         """The nodes to attach where `primary` and `standbys` serve, in the topology's order.
 

@@ -28,13 +28,14 @@ from pgha.site import HostFacts, Site, VolumeFacts
 from pgha.topology import Node
 
 
-def survey(reach: Reach, provision: Provision) -> Site:
-    """Look at every host; nothing is changed. What cannot be seen is said in `error`."""
+def survey(reach: Reach, provision: Provision, *, ports: bool = True) -> Site:
+    """Look at every host; nothing is changed. What cannot be seen is said in `error`. ports: knock
+    at those between the hosts too, where that is of interest."""
     topology = provision.topology
     first = {n.host: n for n in reversed(topology.nodes)}
     jobs = {h: (lambda h=h: _host(reach, provision, first[h])) for h in topology.hosts}
     site = _seen(at_once(jobs, timeout_s=SURVEY_S + DOCKER_S))
-    return look_at_ports(reach, provision, site)
+    return look_at_ports(reach, provision, site) if ports else site
 
 
 def survey_networks(reach: Reach, provision: Provision) -> Site:

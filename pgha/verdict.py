@@ -103,15 +103,18 @@ def _members(state: ClusterState) -> Iterator[Problem]:
 def _initialising(state: ClusterState) -> Iterator[Problem]:
     """Such a node denies its vote and is not tended: it serves, and is no member yet."""
     names = [n.name for n in state.answering if n.report and n.report.initialising]
-    if names:
-        one = len(names) == 1
-        yield Problem(
-            "init-unfinished",
-            names[0],
-            f"`inv init` has not come to its end: {' and '.join(names)} "
-            f"{'takes' if one else 'take'} no part in a failover yet.",
-            "inv init",
-        )
+    if not names:
+        return
+    who, takes = " and ".join(names), "takes" if len(names) == 1 else "take"
+    anew = state.half_replaced(names[0])
+    command = f"inv recovery --node {names[0]}" if anew else "inv init"
+    yield Problem(
+        "init-unfinished",
+        names[0],
+        f"`{command.partition(' --')[0]}` has not come to its end: {who} {takes} no part in a "
+        "failover yet.",
+        command,
+    )
 
 
 def _overtaken(state: ClusterState) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from pgha.commands import docker
 from pgha.commands.base import Command, Secret
 from pgha.errors import Refused
 from pgha.keys import Birth
-from pgha.limits import COPY_S, INITDB_S, PROMOTE_S, SWARM_AGAIN_S
+from pgha.limits import INITDB_S, PROMOTE_S
 from pgha.operations.last_primary import last_primary
 from pgha.operations.networks import network_notes, network_obstacles, network_stages
 from pgha.operations.obstacles import (
@@ -17,12 +17,13 @@ from pgha.operations.obstacles import (
     begun_with_force,
     cut_off,
     has_database,
+    held,
     in_words,
     may_have_served,
     obstacles,
 )
-from pgha.operations.provision import Provision, create_container
-from pgha.operations.settle import confirm, follow, start_container, steer
+from pgha.operations.provision import Provision, begin_container, create_container
+from pgha.operations.settle import complete, confirm, first_copy, follow, start_container, steer
 from pgha.plan import Plan, Run, Stage, Step, stages, verb
 from pgha.render import prepare_document
 from pgha.site import Site
@@ -33,7 +34,6 @@ from pgha.state import (
     NodeState,
     anything,
     container_runs,
-    hears,
     is_primary,
 )
 from pgha.topology import Node, Topology
@@ -66,7 +66,7 @@ def init(
     if found:
         raise _refusal(found, bool(obstacles(state, site, provision, force=True)))
     topology = provision.topology
-    moved = {n.name: _held(site, n) for n in topology.nodes}
+    moved = {n.name: held(site, n) for n in topology.nodes}
     primary = topology.node(topology.home)
     others = topology.others(primary.name)
     up = state.to_attach(primary.name, topology.names)
@@ -78,10 +78,13 @@ def init(
                 _prepare(site, provision, birth, n, bool(moved[n.name]), force)
                 for n in topology.nodes
             ),
-            tuple(_container(provision, n) for n in topology.nodes),
+            tuple(
+                begin_container(provision, n, tuple(o.name for o in topology.others(n.name)))
+                for n in topology.nodes
+            ),
             (_initdb(primary, birth), *_doors_know(provision)),
             _serve(primary, FIRST_TERM),
-            tuple(_copy(n, primary, FIRST_TERM) for n in others if n.carries_data),
+            tuple(first_copy(n.name, primary.name, FIRST_TERM) for n in others if n.carries_data),
             tuple(follow(n.name, primary.name, FIRST_TERM) for n in others),
             confirm(primary.name, FIRST_TERM),
             tuple(steer(n.name, primary.name, up) for n in topology.nodes),
@@ -177,7 +180,7 @@ def _rest(state: ClusterState, primary: NodeState, site: Site, provision: Provis
             tuple(start_container(topology, n.name) for n in stopped),
             # Its `serve` may have died before it made the slots, without which nobody joins.
             _serve(leader, term) if joining or state.primary is None else None,
-            tuple(_copy(n, leader, term) for n in lacking),
+            tuple(first_copy(n.name, leader.name, term) for n in lacking),
             tuple(follow(n.name, primary.name, term) for n in joining),
             confirm(primary.name, term),
             tuple(step for step in doors if not step.ensures.holds(state)),
@@ -208,12 +211,6 @@ def _refusal(found: tuple[str, ...], still_with_force: bool) -> Refused:
     )
 
 
-def _held(site: Site, node: Node) -> tuple[str, ...]:
-    """The node's volumes that hold something."""
-    seen = ((path, site.of(node).volume(path)) for path in node.volumes.all())
-    return tuple(path for path, volume in seen if volume is not None and volume.entries)
-
-
 def _prepare(
     site: Site, provision: Provision, birth: Birth, node: Node, aside: bool, force: bool
 ) -> Step:
@@ -234,22 +231,6 @@ def _prepare(
         anything(),
         Run(tuple(commands)),
         anything(),
-    )
-
-
-def _container(provision: Provision, node: Node) -> Step:
-    topology, up = provision.topology, container_runs(node.name)
-    if topology.swarm:
-        # What keeps packets from going from host to host is told now, not by the first copy.
-        up &= hears(node.name, tuple(other.name for other in topology.others(node.name)))
-    # A host that has just joined its Swarm may not know the networks yet.
-    again_s = SWARM_AGAIN_S if topology.swarm else 0.0
-    return Step(
-        f"Create and start {node.name}'s container",
-        node.name,
-        anything(),
-        Run((*provision.container(node), docker.start(node.container)), again_s=again_s),
-        up,
     )
 
 
@@ -299,27 +280,8 @@ def _serve(primary: Node, term: int) -> Step:
     )
 
 
-def _copy(node: Node, primary: Node, term: int) -> Step:
-    return Step(
-        f"Copy {primary.name} to {node.name}",
-        node.name,
-        container_runs(node.name) & is_primary(primary.name, term),
-        verb("copy", upstream=primary.name, timeout_s=COPY_S),
-        Condition(f"{node.name} has data", (node.name,), lambda s: s.node(node.name).has_data),
-    )
-
-
 def _completed(others: Iterable[Node], primary: Node) -> tuple[Stage, ...]:
     """The primary last: while it has its mark, its cluster is that of an `init` that goes on."""
-    return stages(tuple(_complete(n) for n in others if n.name != primary.name), _complete(primary))
-
-
-def _complete(node: Node) -> Step:
-    """From now on its volumes are a cluster's: another `init` is refused without -f."""
-    return Step(
-        f"Complete {node.name}",
-        node.name,
-        container_runs(node.name),
-        verb("complete"),
-        anything(),
+    return stages(
+        tuple(complete(n.name) for n in others if n.name != primary.name), complete(primary.name)
     )

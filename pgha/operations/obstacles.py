@@ -34,9 +34,18 @@ def obstacles(
     for node in provision.topology.nodes:
         facts = site.of(node)
         if not facts.error and facts.image:
-            found.extend(_of_container(state, facts, provision, node, force))
-            found.extend(_of_strangers(facts, node))
-            found.extend(_of_volumes(facts, node, force))
+            found.extend(_of_node(state, facts, provision, node, force))
+    return tuple(found)
+
+
+def obstacles_of(
+    state: ClusterState, site: Site, provision: Provision, node: Node
+) -> tuple[str, ...]:
+    """What must be out of the way before this one node can be made anew."""
+    facts = site.of(node)
+    found = [*_of_host(facts, provision), *network_obstacles(site, provision)]
+    if facts.image:
+        found.extend(_of_node(state, facts, provision, node, force=True))
     return tuple(found)
 
 
@@ -57,6 +66,12 @@ def has_database(site: Site, node: Node) -> bool:
     path = node.volumes.postgres_data
     volume = site.of(node).volume(path) if path else None
     return volume is not None and paths.DATA.name in volume.entries
+
+
+def held(site: Site, node: Node) -> tuple[str, ...]:
+    """The node's volumes that hold something."""
+    seen = ((path, site.of(node).volume(path)) for path in node.volumes.all())
+    return tuple(path for path, volume in seen if volume is not None and volume.entries)
 
 
 def may_have_served(state: ClusterState, site: Site, node: Node) -> bool:
@@ -86,6 +101,14 @@ def _of_host(facts: HostFacts, provision: Provision) -> Iterator[str]:
     if not facts.image:
         yield f"{facts.name} has no image {provision.image}: inv build"
         return
+
+
+def _of_node(
+    state: ClusterState, facts: HostFacts, provision: Provision, node: Node, force: bool
+) -> Iterator[str]:
+    yield from _of_container(state, facts, provision, node, force)
+    yield from _of_strangers(facts, node)
+    yield from _of_volumes(facts, node, force)
 
 
 def _of_container(

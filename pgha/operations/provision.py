@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from pgha.commands import docker
 from pgha.commands.base import Command, Stdin
+from pgha.limits import SWARM_AGAIN_S
 from pgha.plan import Run, Step
-from pgha.state import Condition, ContainerStatus, anything
+from pgha.state import Condition, ContainerStatus, anything, container_runs, hears
 from pgha.topology import Node, Topology
 from pgha.variables import Settings
 
@@ -97,4 +98,21 @@ def create_container(provision: Provision, node: Node, *, instead: bool = False)
             (node.name,),
             lambda s: test_exists(s.node(node.name).container),
         ),
+    )
+
+
+def begin_container(provision: Provision, node: Node, others: tuple[str, ...]) -> Step:
+    """Make and start it. others: whose agents must hear it where there are several hosts: what
+    keeps packets from going from host to host is told now, not by the first copy."""
+    topology, up = provision.topology, container_runs(node.name)
+    if topology.swarm:
+        up &= hears(node.name, others)
+    # A host that has just joined its Swarm may not know the networks yet.
+    again_s = SWARM_AGAIN_S if topology.swarm else 0.0
+    return Step(
+        f"Create and start {node.name}'s container",
+        node.name,
+        anything(),
+        Run((*provision.container(node), docker.start(node.container)), again_s=again_s),
+        up,
     )

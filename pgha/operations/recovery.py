@@ -8,6 +8,7 @@ from pgha.node.report import Role
 from pgha.operations.last_primary import has_last_primary
 from pgha.operations.settle import (
     can_follow,
+    complete,
     fence_for_good,
     follow,
     may_be_a_primary,
@@ -31,28 +32,43 @@ from pgha.topology import Kind
 PATIENCE = ("streaming", "catchup")
 
 
-def recovery(state: ClusterState, node: str | None = None, *, force: bool = False) -> Plan:
+def recovery(
+    state: ClusterState,
+    node: str | None = None,
+    *,
+    force: bool = False,
+    lost: frozenset[str] = frozenset(),
+) -> Plan:
     """Plan the return of `node` (None: every node that needs it) as a follower of the primary.
 
-    force: a whole new copy by pg_basebackup, the old data moved aside. An empty Plan where nobody
-    needs it. Raises Refused where there is no primary to follow, or `node` cannot be reached.
+    force: a whole new copy by pg_basebackup, the old data moved aside. lost: whose directories are
+    gone; `replacing` makes one of them anew. An empty Plan where nobody needs it. Raises Refused
+    where there is no primary to follow, or `node` cannot be reached.
     """
-    primary = _primary(state)
+    primary = primary_of(state)
     if node == primary.name:
         raise Refused(f"{node} is the primary: it is what others recover from.", next="inv status")
     wanted = [state.node(node)] if node else [n for n in state.nodes if n.name != primary.name]
     needy = [n for n in wanted if _needs_it(state, n) or (force and node == n.name)]
-    lost = [n for n in needy if not _within_reach(n)]
-    joining = [n for n in needy if n not in lost]
-    doors = _doors(state, primary.name, joining)
-    if lost and (node or not (joining or doors)):
-        raise Refused(_out_of_reach(lost[0]), next=_remedy(state, lost[0]))
+    away = [n for n in needy if n.name in lost or not _within_reach(n)]
+    joining = [n for n in needy if n not in away]
+    doors = doors_to(state, primary.name, joining)
+    if away and (node or not (joining or doors)):
+        if away[0].name in lost:
+            raise Refused(gone(away[0]), next=anew(away[0].name))
+        raise Refused(_out_of_reach(away[0]), next=_remedy(state, away[0]))
     if not joining and not doors:
         return Plan(f"{node or 'Every node'} follows {primary.name}: nothing to recover.")
     return Plan(
         _title(joining, primary.name),
-        (*_returns(state, primary, joining, force), *stages(doors)),
-        notes=tuple(_out_of_reach(n) for n in lost),
+        (
+            *_returns(state, primary, joining, force),
+            *stages(doors, tuple(complete(n.name) for n in joining if state.half_replaced(n.name))),
+        ),
+        notes=tuple(
+            f"{gone(n)} {anew(n.name)} makes it anew." if n.name in lost else _out_of_reach(n)
+            for n in away
+        ),
     )
 
 
@@ -71,22 +87,22 @@ def _returns(
     rewound = [n for n in read if not can_follow(n, primary)]
     # A slot that has lost its WAL is made anew before WAL is asked for. Who only does not count yet
     # is counted last: commits would wait for it as long as it is copied.
-    slots = [n for n in joining if not _kept(state, n.name)]
-    voices = [n for n in joining if n not in slots and not _counted(state, n.name)]
+    slots = [n for n in joining if not kept(state, n.name)]
+    voices = [n for n in joining if n not in slots and not counted(state, n.name)]
     return stages(
         tuple(start_container(topology, n.name) for n in joining if not n.running),
         tuple(fence_for_good(n.name, primary.name) for n in data if may_be_a_primary(n)),
         tuple(_check(n.name, primary.name, term) for n in rewound),
         tuple(_rewind(n.name, primary.name, term) for n in rewound),
-        *(_admit(state, n.name) for n in slots),
+        *(admit(state, n.name) for n in slots),
         tuple(_copy(n, primary.name, term) for n in copied),
         tuple(follow(n.name, primary.name, term) for n in joining),
         opening(state, primary, (n.name for n in joining)),
-        *(_admit(state, n.name) for n in voices),
+        *(admit(state, n.name) for n in voices),
     )
 
 
-def _primary(state: ClusterState) -> NodeState:
+def primary_of(state: ClusterState) -> NodeState:
     """The primary to follow; who else runs as one on an older timeline was passed over."""
     primary = state.primary
     if primary is not None and state.overtaken:
@@ -117,7 +133,9 @@ def _needs_it(state: ClusterState, node: NodeState) -> bool:
     connected = follower is not None and follower.state in PATIENCE
     if not (connected and node.role in (Role.STANDBY, Role.WITNESS)):
         return True
-    return not (_kept(state, node.name) and _counted(state, node.name))
+    if state.half_replaced(node.name):
+        return True
+    return not (kept(state, node.name) and counted(state, node.name))
 
 
 def _surely_empty(node: NodeState) -> bool:
@@ -126,6 +144,15 @@ def _surely_empty(node: NodeState) -> bool:
 
 def _within_reach(node: NodeState) -> bool:
     return node.answers or node.container is ContainerStatus.STOPPED
+
+
+def gone(node: NodeState) -> str:
+    return f"{node.name}'s directories on {node.host} are gone, or some of them."
+
+
+def anew(name: str) -> str:
+    """What to type for a node whose directories are gone."""
+    return f"inv recovery --node {name} --force"
 
 
 def _out_of_reach(node: NodeState) -> str:
@@ -180,7 +207,7 @@ def _stopped_or_standby(name: str) -> Condition:
     return has_role(name, Role.FENCED, Role.DOWN, Role.STANDBY)
 
 
-def _kept(state: ClusterState, name: str) -> bool:
+def kept(state: ClusterState, name: str) -> bool:
     """The primary keeps the WAL that `name` lacks."""
     report = state.primary.report if state.primary else None
     if report is None or report.postgres is None:
@@ -189,13 +216,13 @@ def _kept(state: ClusterState, name: str) -> bool:
     return any(s.name == slot and s.wal_status != "lost" for s in report.postgres.slots)
 
 
-def _counted(state: ClusterState, name: str) -> bool:
+def counted(state: ClusterState, name: str) -> bool:
     """`name` is a voter of the primary; all are, unless it was promoted by force."""
     report = state.primary.report if state.primary else None
     return report is not None and (not report.assignment.voters or name in report.assignment.voters)
 
 
-def _admit(state: ClusterState, name: str) -> Step:
+def admit(state: ClusterState, name: str) -> Step:
     primary = state.primary.name if state.primary else ""
     return Step(
         f"Let {primary} keep WAL for {name} and count it",
@@ -205,12 +232,12 @@ def _admit(state: ClusterState, name: str) -> Step:
         Condition(
             f"{primary} keeps WAL for {name} and counts it",
             (primary,),
-            lambda s: _kept(s, name) and _counted(s, name),
+            lambda s: kept(s, name) and counted(s, name),
         ),
     )
 
 
-def _doors(state: ClusterState, primary: str, joining: list[NodeState]) -> tuple[Step, ...]:
+def doors_to(state: ClusterState, primary: str, joining: list[NodeState]) -> tuple[Step, ...]:
     """Each Pgpool-II that answers, or will, leads to the primary and has attached who streams."""
     up = state.to_attach(primary, (*state.attached, *(n.name for n in joining)))
     names = [n.name for n in state.nodes if n.answers or n in joining]

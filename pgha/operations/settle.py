@@ -10,6 +10,7 @@ from pgha.commands.docker import start
 from pgha.commands.lsn import is_beginning_of
 from pgha.limits import (
     CONFIRM_S,
+    COPY_S,
     FENCE_S,
     FOLLOW_S,
     START_AGAIN_S,
@@ -219,3 +220,25 @@ def in_order(names: Iterable[str], state: ClusterState) -> tuple[str, ...]:
     """Names in the topology's order, each once."""
     wanted = set(names)
     return tuple(node.name for node in state.topology.nodes if node.name in wanted)
+
+
+def first_copy(name: str, primary: str, term: int) -> Step:
+    """A node that has no data yet gets the primary's."""
+    return Step(
+        f"Copy {primary} to {name}",
+        name,
+        container_runs(name) & is_primary(primary, term),
+        verb("copy", upstream=primary, timeout_s=COPY_S),
+        Condition(f"{name} has data", (name,), lambda s: s.node(name).has_data),
+    )
+
+
+def complete(name: str) -> Step:
+    """From now on its volumes are a cluster's: another `init` is refused without -f."""
+    return Step(
+        f"Complete {name}",
+        name,
+        container_runs(name),
+        verb("complete"),
+        anything(),
+    )

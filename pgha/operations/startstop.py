@@ -11,6 +11,7 @@ from pgha.limits import HALT_S, PROMOTE_S
 from pgha.node.report import Role
 from pgha.operations.last_primary import FailoverDecides, last_primary
 from pgha.operations.provision import Provision, create_container
+from pgha.operations.recovery import anew, gone
 from pgha.operations.settle import (
     follow,
     opening,
@@ -35,10 +36,16 @@ MAKE_ONLY = "Make what is missing, and start no container"
 NOT_RUNNING = (ContainerStatus.STOPPED, ContainerStatus.MISSING)
 
 
-def start(state: ClusterState, provision: Provision, networks: tuple[Stage, ...] = ()) -> Plan:
+def start(
+    state: ClusterState,
+    provision: Provision,
+    networks: tuple[Stage, ...] = (),
+    lost: frozenset[str] = frozenset(),
+) -> Plan:
     """Plan the start of everything that does not run, the last primary first.
 
-    networks: the steps that make networks which are gone; containers need them.
+    networks: the steps that make networks which are gone; containers need them. lost: whose
+    directories are gone; these are left for `recovery`.
 
     Which node was the last primary is read from the nodes, stopped ones at rest: their assignments
     and pg_control. Where a failover has to decide it, networks and containers that are missing are
@@ -46,9 +53,10 @@ def start(state: ClusterState, provision: Provision, networks: tuple[Stage, ...]
     it is ambiguous.
     """
     topology = state.topology
-    missing = [n for n in state.nodes if n.container is ContainerStatus.MISSING]
+    nodes = [n for n in state.nodes if n.name not in lost]
+    missing = [n for n in nodes if n.container is ContainerStatus.MISSING]
     # A stopped container asks for the networks that it was made with, and for no others.
-    cut_loose = [n for n in state.nodes if networks and n.container is ContainerStatus.STOPPED]
+    cut_loose = [n for n in nodes if networks and n.container is ContainerStatus.STOPPED]
     made = tuple(
         create_container(provision, topology.node(n.name), instead=n.half_made or n in cut_loose)
         for n in (*missing, *cut_loose)
@@ -60,8 +68,8 @@ def start(state: ClusterState, provision: Provision, networks: tuple[Stage, ...]
             raise
         notes = (f"{error.message} Next: {error.next}",)
         return Plan(MAKE_ONLY, stages(*networks, *_each_by_itself((made,))), notes=notes)
-    others = [n for n in state.nodes if n.name != primary.name]
-    stopped = [n for n in state.nodes if n.container in NOT_RUNNING]
+    others = [n for n in nodes if n.name != primary.name]
+    stopped = [n for n in nodes if n.container in NOT_RUNNING]
     away = [n for n in others if not n.answers and n.container not in NOT_RUNNING]
     idle = [n for n in others if not state.streams(n.name) and n not in away]
     joining = [n for n in idle if was_following(n, primary)]
@@ -74,12 +82,15 @@ def start(state: ClusterState, provision: Provision, networks: tuple[Stage, ...]
                 (
                     made,
                     tuple(start_container(topology, n.name) for n in stopped),
-                    *_services(state, primary, joining),
+                    *_services(state, primary, joining, lost),
                 ),
                 but=primary.name,
             ),
         ),
-        notes=tuple(f"{name} cannot simply follow: inv recovery --node {name}" for name in left),
+        notes=(
+            *(f"{name} cannot simply follow: inv recovery --node {name}" for name in left),
+            *(f"{gone(state.node(name))} Next: {anew(name)}" for name in sorted(lost)),
+        ),
     )
     if not plan.stages:
         return Plan(f"The cluster runs; {primary.name} is the primary.", notes=plan.notes)
@@ -112,7 +123,7 @@ def _to_serve(state: ClusterState) -> NodeState:
 
 
 def _services(
-    state: ClusterState, primary: NodeState, joining: list[NodeState]
+    state: ClusterState, primary: NodeState, joining: list[NodeState], lost: frozenset[str]
 ) -> tuple[Stage, ...]:
     """The primary, its followers, every door."""
     name, term = primary.name, primary.timeline or 0
@@ -128,7 +139,7 @@ def _services(
     doors = tuple(
         steer(n.name, name, up, needs=serving)
         for n in state.nodes
-        if n.answers or n.container in NOT_RUNNING
+        if n.answers or (n.container in NOT_RUNNING and n.name not in lost)
     )
     return stages(
         None if serving.holds(state) else serve,

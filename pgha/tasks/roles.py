@@ -63,7 +63,8 @@ def failback(
     "recovery",
     help={
         "node": "The node to bring back (else every node that needs it).",
-        "force": "Copy it whole from the primary (pg_basebackup); its old data is moved aside.",
+        "force": "Copy it whole from the primary (pg_basebackup), its old data moved aside; make "
+        "it anew where its directories are gone.",
     },
 )
 def recovery(

@@ -26,28 +26,26 @@ class Hosts:
         return engine_of(self.lab, host)(*words, check=check).strip()
 
     def wipe(self) -> None:
-        """Containers, units, directories and Swarms are gone, and with these the networks.
-
-        Each command by itself: whoever takes too long over one is told by its name.
-        """
-
-        def on(node: Node) -> None:
-            unit = f"pgha-{node.container}.service"
-            for words in (
-                ("systemctl", "disable", "--now", unit),
-                ("rm", "-f", f"/etc/systemd/system/{unit}"),
-                ("systemctl", "daemon-reload"),
-                ("docker", "rm", "-f", node.container),
-                ("rm", "-rf", self.cluster.settings.volume_root),
-                ("docker", "swarm", "leave", "--force"),
-            ):
-                self.lab.on(node.host, *words, check=False)
-            # Docker 26.1 can go on listening; the next Swarm's networks reach nobody then.
-            if self._listens(node.host):
-                self._restart_engine(node.host)
-
+        """Containers, units, directories and Swarms are gone, and with these the networks."""
         with ThreadPoolExecutor() as at_once:
-            list(at_once.map(on, self.nodes))
+            list(at_once.map(self.empty, self.nodes))
+
+    def empty(self, node: Node) -> None:
+        """The same of one host. Each command by itself: whoever takes too long over one is told by
+        its name."""
+        unit = f"pgha-{node.container}.service"
+        for words in (
+            ("systemctl", "disable", "--now", unit),
+            ("rm", "-f", f"/etc/systemd/system/{unit}"),
+            ("systemctl", "daemon-reload"),
+            ("docker", "rm", "-f", node.container),
+            ("rm", "-rf", self.cluster.settings.volume_root),
+            ("docker", "swarm", "leave", "--force"),
+        ):
+            self.lab.on(node.host, *words, check=False)
+        # Docker 26.1 can go on listening; the next Swarm's networks reach nobody then.
+        if self._listens(node.host):
+            self._restart_engine(node.host)
 
     def _listens(self, host: str) -> bool:
         """Whether the engine listens for a Swarm's gossip."""

@@ -89,19 +89,30 @@ def test_who_refuses_us_is_looked_at_by_the_command_that_was_named() -> None:
     assert found.remedy == "ssh node-1 true"
 
 
-def test_an_init_that_was_cut_off_is_no_health_whatever_serves() -> None:
+@pytest.mark.parametrize(
+    ("whole", "remedy", "who"),
+    [
+        (
+            False,
+            "inv init",
+            "`inv init` has not come to its end: node-0 and node-1 and node-2 take",
+        ),
+        (True, RECOVER, "`inv recovery` has not come to its end: node-1 and node-2 take"),
+    ],
+)
+def test_what_was_made_in_part_is_no_health_whatever_serves(
+    whole: bool, remedy: str, who: str
+) -> None:
+    """whole: the primary, so that it is no `init` that was cut off."""
     state = cluster(
-        primary("node-0"),
+        primary("node-0", initialising=not whole),
         standby("node-1", initialising=True),
         witness("node-2", initialising=True),
     )
     verdict, problems = judge(state)
-    assert (verdict, problems[0].code, problems[0].remedy) == (
-        Verdict.DEGRADED,
-        "init-unfinished",
-        "inv init",
-    )
-    assert "node-1 and node-2 take no part" in problems[0].message
+    found = (verdict, problems[0].code, problems[0].remedy)
+    assert found == (Verdict.DEGRADED, "init-unfinished", remedy)
+    assert problems[0].message.startswith(who)
 
 
 def test_nobody_is_sent_to_a_failover_that_no_majority_can_grant() -> None:
