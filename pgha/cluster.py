@@ -257,23 +257,23 @@ class Cluster:
         def operation(state: ClusterState) -> Plan:
             site = self._unread_site(state)
             if node is not None and force and is_to_be_made(state, site, node):
-                return self._replacement(state, node)
+                return self._replacement(state, site, node)
             return recovery(state, node, force=force, lost=lost_nodes(state, site))
 
         return self._change("recovery", operation, rest=True, dry_run=dry_run)
 
-    def _replacement(self, state: ClusterState, name: str) -> Plan:
+    def _replacement(self, state: ClusterState, site: Site, name: str) -> Plan:
         from pgha.heritage import read_heritage
         from pgha.keys import with_new_keys
         from pgha.operations.recovery import primary_of
         from pgha.operations.replacing import replacement
-        from pgha.survey import survey
+        from pgha.port_check import look_at_ports
 
         assert self._reach is not None
         reach, provision = self._reach, self._provision()
         heritage = read_heritage(reach, self.topology, primary_of(state).name)
         heir = replace(heritage, birth=with_new_keys(heritage.birth, name))
-        return replacement(state, survey(reach, provision), provision, heir, name)
+        return replacement(state, look_at_ports(reach, provision, site), provision, heir, name)
 
     def _unread_site(self, state: ClusterState) -> Site:
         """The hosts, where a node does not run and tells nothing at rest; else none of them."""

@@ -14,14 +14,10 @@ from pgha.keys import Birth, KeyPair
 from pgha.limits import DOCKER_S
 from pgha.node import paths
 from pgha.remote import Reach
-from pgha.render import ETC, OPERATORS, POSTGRES_HOME_SSH
+from pgha.render import AUTHORIZED, KNOWN_HOSTS, OPERATOR_KEY, OPERATORS, POOL_KEY, POOL_PASSWD
 from pgha.topology import Topology
 from pgha.waiting import Deadline
 
-OPERATOR_KEY = "/root/.ssh/id_ed25519"
-AUTHORIZED = f"{POSTGRES_HOME_SSH}/authorized_keys"
-KNOWN_HOSTS = f"{POSTGRES_HOME_SSH}/known_hosts"
-POOL_KEY, POOL_PASSWD = f"{ETC}/pgpoolkey", f"{ETC}/pool_passwd"
 NODE, AGENT_KEY, POSTGRESQL_CONF = map(str, (paths.NODE, paths.AGENT_KEY, paths.POSTGRESQL_CONF))
 _FILES = (
     *(OPERATOR_KEY, AUTHORIZED, KNOWN_HOSTS, POOL_KEY, POOL_PASSWD),

@@ -47,10 +47,10 @@ class Birth:
 def make_birth(settings: Settings, topology: Topology) -> Birth:
     """New keys for all of a cluster's nodes."""
     return Birth(
-        stamp=stamp_now(),
-        operator=new_key_pair(),
-        host={name: new_key_pair() for name in topology.names},
-        node={name: new_key_pair() for name in topology.names},
+        stamp=_stamp_now(),
+        operator=_key_pair(),
+        host={name: _key_pair() for name in topology.names},
+        node={name: _key_pair() for name in topology.names},
         agents=Secret(secrets.token_hex(32)),
         pgpool=Secret(secrets.token_urlsafe(32)),
         superuser=new_verifier(settings.postgres_password),
@@ -62,13 +62,13 @@ def with_new_keys(birth: Birth, name: str) -> Birth:
     """The same, now, with new keys of one node."""
     return replace(
         birth,
-        stamp=stamp_now(),
-        host={**birth.host, name: new_key_pair()},
-        node={**birth.node, name: new_key_pair()},
+        stamp=_stamp_now(),
+        host={**birth.host, name: _key_pair()},
+        node={**birth.node, name: _key_pair()},
     )
 
 
-def stamp_now() -> str:
+def _stamp_now() -> str:
     """The time, in UTC, as a directory's name."""
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
 
@@ -78,7 +78,7 @@ def new_verifier(password: Secret) -> Secret:
     return Secret(verifier(password.reveal(), secrets.token_bytes(_SALT_BYTES)))
 
 
-def new_key_pair() -> KeyPair:
+def _key_pair() -> KeyPair:
     """An ed25519 key."""
     # Paramiko reads ed25519 keys but makes none; it brings this library.
     from cryptography.hazmat.primitives import serialization

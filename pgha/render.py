@@ -21,6 +21,9 @@ ETC = "/etc/pgpool2"
 OURS = f"{ETC}/pgha"
 SSH = "/etc/ssh/pgha"
 POSTGRES_HOME_SSH = "/var/lib/postgresql/.ssh"
+OPERATOR_KEY = "/root/.ssh/id_ed25519"
+AUTHORIZED, KNOWN_HOSTS = f"{POSTGRES_HOME_SSH}/authorized_keys", f"{POSTGRES_HOME_SSH}/known_hosts"
+POOL_KEY, POOL_PASSWD = f"{ETC}/pgpoolkey", f"{ETC}/pool_passwd"
 MEGABYTE = 1024 * 1024
 # What an operator's key may do in a container.
 OPERATORS = "restrict,pty"
@@ -88,25 +91,23 @@ def node_sizing(provision: Provision, node: Node, memory_bytes: Mapping[str, int
     data: a standby that has fewer than its primary replays no more (PostgreSQL 17, "Hot Standby",
     "Administrator's Overview"), so a failover would end the other node.
     """
-
-    def of(host: str) -> int:
-        return provision.settings.memory_mb * MEGABYTE or memory_bytes[host]
-
-    hosts = {n.host: n for n in provision.topology.data_nodes}
-    each = (sizing_beside(provision, n, of(host)) for host, n in hosts.items())
+    each = (sizing_beside(provision, n, memory_bytes) for n in provision.topology.data_nodes)
     least = min(size.max_connections for size in each)
-    return sizing_beside(provision, node, of(node.host), least)
+    return sizing_beside(provision, node, memory_bytes, least)
 
 
 def sizing_beside(
-    provision: Provision, node: Node, memory_bytes: int, max_connections: int | None = None
+    provision: Provision,
+    node: Node,
+    memory_bytes: Mapping[str, int],
+    max_connections: int | None = None,
 ) -> Sizing:
     """What fits the memory of the node's host, with the nodes that are beside it there.
 
-    max_connections: where that is decided; None: what fits."""
+    memory_bytes: of its host. max_connections: where that is decided; None: what fits."""
     settings, topology = provision.settings, provision.topology
     beside = [n for n in topology.data_nodes if n.host == node.host]
-    memory = settings.memory_mb * MEGABYTE or memory_bytes
+    memory = settings.memory_mb * MEGABYTE or memory_bytes[node.host]
     return sizing(memory, max(1, len(beside)), len(topology.nodes), max_connections)
 
 
@@ -235,9 +236,9 @@ def _of_pgpool(provision: Provision, birth: Birth, size: Sizing) -> Iterator[Fil
     yield File(f"{ETC}/pool_hba.conf", Secret(render("pool_hba.conf.j2", config=config)))
     yield File(f"{ETC}/pcp.conf", pgpool.pcp_conf(settings.pcp_user, settings.pcp_password))
     yield File(f"{ETC}/pcppass", pgpool.pcppass(settings.pcp_user, settings.pcp_password))
-    yield File(f"{ETC}/pgpoolkey", birth.pgpool)
+    yield File(POOL_KEY, birth.pgpool)
     # The roles' entries are encrypted on the node, by Pgpool-II's own program: `door_user_set`.
-    yield File(f"{ETC}/pool_passwd", Secret(""))
+    yield File(POOL_PASSWD, Secret(""))
 
 
 def ssh_files(provision: Provision, birth: Birth, node: Node) -> Iterator[File]:
@@ -248,10 +249,10 @@ def ssh_files(provision: Provision, birth: Birth, node: Node) -> Iterator[File]:
     yield File(f"{SSH}/ssh_host_ed25519_key", host.private, "root")
     yield File(f"{SSH}/ssh_host_ed25519_key.pub", Secret(f"{host.public}\n"), "root", "0644")
     operator = f"{OPERATORS} {birth.operator.public} operator\n"
-    yield File("/root/.ssh/id_ed25519", birth.operator.private, "root")
+    yield File(OPERATOR_KEY, birth.operator.private, "root")
     yield File("/root/.ssh/authorized_keys", Secret(operator), "root")
     peers = "".join(f"restrict {birth.node[n.name].public} {n.name}\n" for n in nodes)
-    yield File(f"{POSTGRES_HOME_SSH}/authorized_keys", Secret(operator + peers))
+    yield File(AUTHORIZED, Secret(operator + peers))
     yield File(f"{POSTGRES_HOME_SSH}/id_ed25519", mine.private)
     known = "".join(f"{n.address} {birth.host[n.name].public}\n" for n in nodes)
-    yield File(f"{POSTGRES_HOME_SSH}/known_hosts", Secret(known), mode="0644")
+    yield File(KNOWN_HOSTS, Secret(known), mode="0644")

@@ -177,9 +177,9 @@ def _halt(args: Args) -> str:
     services = args.text("services")
     if services not in ("doors", "all"):
         raise Failed("usage", "services= is `doors` or `all`.")
-    state.try_change(lambda a: replace(a, doors=False))
+    unsaid = state.try_change(lambda a: replace(a, doors=False))
     reason = args.text("reason", "stopped by an operator")
-    did = "Pgpool-II is stopped"
+    did = "; ".join(filter(None, ("Pgpool-II is stopped", unsaid)))
     try:
         pgpool.stop()
     finally:

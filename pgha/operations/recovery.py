@@ -55,7 +55,7 @@ def recovery(
     doors = doors_to(state, primary.name, joining)
     if away and (node or not (joining or doors)):
         if away[0].name in lost:
-            raise Refused(gone(away[0]), next=anew(away[0].name))
+            raise Refused(_gone(away[0]), next=_anew(away[0]))
         raise Refused(_out_of_reach(away[0]), next=_remedy(state, away[0]))
     if not joining and not doors:
         return Plan(f"{node or 'Every node'} follows {primary.name}: nothing to recover.")
@@ -65,10 +65,7 @@ def recovery(
             *_returns(state, primary, joining, force),
             *stages(doors, tuple(complete(n.name) for n in joining if state.half_replaced(n.name))),
         ),
-        notes=tuple(
-            f"{gone(n)} {anew(n.name)} makes it anew." if n.name in lost else _out_of_reach(n)
-            for n in away
-        ),
+        notes=tuple(gone_note(n) if n.name in lost else _out_of_reach(n) for n in away),
     )
 
 
@@ -146,13 +143,17 @@ def _within_reach(node: NodeState) -> bool:
     return node.answers or node.container is ContainerStatus.STOPPED
 
 
-def gone(node: NodeState) -> str:
+def gone_note(node: NodeState) -> str:
+    """Of a node whose directories are gone, with what to type."""
+    return f"{_gone(node)} Next: {_anew(node)}"
+
+
+def _gone(node: NodeState) -> str:
     return f"{node.name}'s directories on {node.host} are gone, or some of them."
 
 
-def anew(name: str) -> str:
-    """What to type for a node whose directories are gone."""
-    return f"inv recovery --node {name} --force"
+def _anew(node: NodeState) -> str:
+    return f"inv recovery --node {node.name} --force"
 
 
 def _out_of_reach(node: NodeState) -> str:

@@ -14,17 +14,28 @@ from dataclasses import replace
 from pgha.commands import docker
 from pgha.commands.base import Command, Secret
 from pgha.errors import Refused
-from pgha.heritage import AUTHORIZED, KNOWN_HOSTS, NODE, POOL_PASSWD, Heritage
+from pgha.heritage import NODE, Heritage
 from pgha.keys import Birth
 from pgha.operations.networks import network_stages
-from pgha.operations.obstacles import held, in_words, obstacles_of
+from pgha.operations.obstacles import NOT_RUNNING, held, in_words, obstacles_of
 from pgha.operations.provision import Provision, begin_container
 from pgha.operations.recovery import admit, counted, doors_to, kept, primary_of
 from pgha.operations.settle import complete, first_copy, follow, opening
 from pgha.plan import Plan, Run, Step, stages
-from pgha.render import OURS, File, directories, document, files, sizing_beside, ssh_files
+from pgha.render import (
+    AUTHORIZED,
+    KNOWN_HOSTS,
+    OURS,
+    POOL_PASSWD,
+    File,
+    directories,
+    document,
+    files,
+    sizing_beside,
+    ssh_files,
+)
 from pgha.site import Site
-from pgha.state import ClusterState, ContainerStatus, NodeState, anything, container_runs
+from pgha.state import ClusterState, NodeState, anything, container_runs
 from pgha.topology import Node
 
 
@@ -38,8 +49,7 @@ def lost_nodes(state: ClusterState, site: Site) -> frozenset[str]:
 
 def unread(state: ClusterState) -> tuple[NodeState, ...]:
     """The nodes that do not run, and of which nothing could be read at rest either."""
-    at_rest = (ContainerStatus.MISSING, ContainerStatus.STOPPED)
-    return tuple(n for n in state.nodes if n.container in at_rest and n.report is None)
+    return tuple(n for n in state.nodes if n.container in NOT_RUNNING and n.report is None)
 
 
 def is_to_be_made(state: ClusterState, site: Site, name: str) -> bool:
@@ -153,7 +163,7 @@ def _introduce(to: Node, provision: Provision, birth: Birth, name: str) -> Step:
 def _prepare(site: Site, provision: Provision, heritage: Heritage, node: Node, aside: bool) -> Step:
     """Its directories, keys and configuration, by root in a helper container."""
     facts = site.of(node)
-    memory = facts.engine.memory_bytes if facts.engine else 0
+    memory = {node.host: facts.engine.memory_bytes if facts.engine else 0}
     size = sizing_beside(provision, node, memory, heritage.max_connections)
     made = _as_others(files(provision, heritage.birth, node, size), heritage, provision, node)
     stamp = heritage.birth.stamp if aside else None

@@ -11,7 +11,7 @@ from pgha.limits import HALT_S, PROMOTE_S
 from pgha.node.report import Role
 from pgha.operations.last_primary import FailoverDecides, last_primary
 from pgha.operations.provision import Provision, create_container
-from pgha.operations.recovery import anew, gone
+from pgha.operations.recovery import gone_note
 from pgha.operations.settle import (
     follow,
     opening,
@@ -89,7 +89,7 @@ def start(
         ),
         notes=(
             *(f"{name} cannot simply follow: inv recovery --node {name}" for name in left),
-            *(f"{gone(state.node(name))} Next: {anew(name)}" for name in sorted(lost)),
+            *(gone_note(n) for n in state.nodes if n.name in lost),
         ),
     )
     if not plan.stages:

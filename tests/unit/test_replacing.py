@@ -11,13 +11,13 @@ import pytest
 from pgha.commands.base import Secret
 from pgha.commands.docker_answers import EngineInfo
 from pgha.errors import Refused
-from pgha.heritage import AUTHORIZED, KNOWN_HOSTS, NODE, POOL_PASSWD, POSTGRESQL_CONF, heritage_of
+from pgha.heritage import NODE, POSTGRESQL_CONF, heritage_of
 from pgha.keys import make_birth, with_new_keys
 from pgha.operations.recovery import recovery
 from pgha.operations.replacing import is_to_be_made, lost_nodes, replacement
 from pgha.operations.startstop import start
 from pgha.plan import Plan, Run
-from pgha.render import files, node_sizing
+from pgha.render import AUTHORIZED, KNOWN_HOSTS, POOL_PASSWD, files, node_sizing
 from pgha.site import HostFacts, Site, VolumeFacts
 from pgha.state import ClusterState
 from tests.unit.builders import cluster, missing, primary, provision, standby, stopped, witness
