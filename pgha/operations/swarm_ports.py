@@ -11,6 +11,8 @@ from pgha.site import HostFacts, Site
 
 # Docker's manual, "Getting started with Swarm mode", "Open protocols and ports between the hosts".
 GOSSIP = ("7946/tcp", "7946/udp")
+# A network's own namespace is kept alive by this mount alone. The engine must not be using it.
+FREE_THE_DATA_PORT = "systemctl stop docker; umount /run/docker/netns/1-*; systemctl start docker"
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,7 @@ def port_obstacles(site: Site, provision: Provision) -> Iterator[str]:
     facts = {h.name: h for h in site.hosts if h.ports is not None}
     bells = [bell for bell in doorbells(site, provision) if bell.host in facts]
     for bell in bells:
-        taken = _taken(facts[bell.host], bell)
-        if taken:
-            yield (
-                f"{_listed(taken)} of {bell.host} is in use, though that is in no Swarm: an engine "
-                f"that has left one can keep them until systemctl restart docker, on {bell.host}."
-            )
+        yield from _in_use(facts[bell.host], bell)
         for other in bells:
             missing = _missing(facts[other.host], facts[bell.host], bell)
             if other is not bell and missing:
@@ -71,9 +68,28 @@ def port_obstacles(site: Site, provision: Provision) -> Iterator[str]:
                 )
 
 
-def _taken(host: HostFacts, bell: Doorbell) -> tuple[str, ...]:
+def _in_use(host: HostFacts, bell: Doorbell) -> Iterator[str]:
+    """The ports of ours that somebody else has, with what gives them back.
+
+    The engine listens at all of them but the last, where the data comes in: that is the kernel's,
+    for a network of the Swarm that was left, and an engine that starts anew lets it live on.
+    """
     assert host.ports is not None
-    return tuple(port for port in bell.ports if bell.listens and port in host.ports.taken)
+    if not bell.listens:
+        return
+    *listening, data = bell.ports
+    taken = tuple(port for port in listening if port in host.ports.taken)
+    if taken:
+        yield (
+            f"{_listed(taken)} of {bell.host} is in use, though that is in no Swarm: an engine "
+            f"that has left one can keep them until systemctl restart docker, on {bell.host}."
+        )
+    if data in host.ports.taken:
+        yield (
+            f"{data} of {bell.host} is in use, though that is in no Swarm: by a program, or by "
+            "networks that outlived a Swarm which it has left. A boot ends these, or, on "
+            f"{bell.host} as root: {FREE_THE_DATA_PORT}"
+        )
 
 
 def _missing(knocker: HostFacts, host: HostFacts, bell: Doorbell) -> tuple[str, ...]:

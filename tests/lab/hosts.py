@@ -4,12 +4,42 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+from lab import Lab
+from pgha.operations.swarm_ports import FREE_THE_DATA_PORT
 from pgha.topology import Node, topology
 from pgha.waiting import wait_until
 from tests.lab.cluster import OnLab, engine_of
 
 SOON_S = 30.0
 RESTARTS_S = 120.0
+
+
+def leave_swarm(lab: Lab, host: str) -> None:
+    """The host is in none, and nothing of the last one is left: neither its engine nor its kernel
+    listens for it."""
+    lab.on(host, "docker", "swarm", "leave", "--force", check=False)
+    # Docker 26.1 can go on listening; the next Swarm's networks reach nobody then.
+    if _listens(lab, host):
+        _restart_engine(lab, host)
+
+
+def _listens(lab: Lab, host: str) -> bool:
+    """Whether there is somebody for a Swarm's gossip, or for its networks' packets."""
+    open_ports = lab.on(host, "ss", "-lntu").stdout
+    return any(f":{port} " in open_ports for port in (7946, 4789))
+
+
+def _restart_engine(lab: Lab, host: str) -> None:
+    """systemd gives one that does not end 90 s, and then kills it."""
+    lab.on(host, "systemctl", "reset-failed", "docker")
+    # Nobody waits here for what may take longer than one of the lab's answers.
+    lab.on(host, "systemd-run", "--collect", "sh", "-c", FREE_THE_DATA_PORT)
+
+    def new() -> bool:
+        answers = lab.on(host, "docker", "version", check=False).status == 0
+        return answers and not _listens(lab, host)
+
+    wait_until(new, timeout_s=RESTARTS_S, what=f"{host} has a new engine")
 
 
 class Hosts:
@@ -40,27 +70,9 @@ class Hosts:
             ("systemctl", "daemon-reload"),
             ("docker", "rm", "-f", node.container),
             ("rm", "-rf", self.cluster.settings.volume_root),
-            ("docker", "swarm", "leave", "--force"),
         ):
             self.lab.on(node.host, *words, check=False)
-        # Docker 26.1 can go on listening; the next Swarm's networks reach nobody then.
-        if self._listens(node.host):
-            self._restart_engine(node.host)
-
-    def _listens(self, host: str) -> bool:
-        """Whether the engine listens for a Swarm's gossip."""
-        return ":7946 " in self.lab.on(host, "ss", "-lnt").stdout
-
-    def _restart_engine(self, host: str) -> None:
-        """systemd gives one that does not end 90 s, and then kills it."""
-        self.lab.on(host, "systemctl", "reset-failed", "docker")
-        self.lab.on(host, "systemctl", "restart", "--no-block", "docker")
-
-        def new() -> bool:
-            answers = self.lab.on(host, "docker", "version", check=False).status == 0
-            return answers and not self._listens(host)
-
-        wait_until(new, timeout_s=RESTARTS_S, what=f"{host} has a new engine")
+        leave_swarm(self.lab, node.host)
 
     def join(self, host: str, other: str) -> None:
         """Let a host join the Swarm of another one as a worker."""

@@ -70,6 +70,32 @@ def test_swarms_that_cannot_be_used_are_named(bare: Hosts) -> None:
     bare.nothing_is_made()
 
 
+# What an engine that leaves a Swarm in disorder leaves behind: a network's namespace with its end
+# of the tunnels, numbered as Swarm numbers its first ones.
+_OUTLIVES = """
+for number in 4096 4097 4098; do
+    name=/run/docker/netns/1-outlives$number
+    touch $name && unshare --net=$name true
+    ip link add outlives type vxlan id $number dstport 4789 proxy l2miss l3miss
+    ip link set outlives netns $name && nsenter --net=$name ip link set outlives up
+done
+"""
+
+
+def test_a_port_that_networks_of_an_earlier_swarm_hold_is_named_and_given_back_as_said(
+    bare: Hosts,
+) -> None:
+    bare.lab.on("node-2", "sh", "-ec", _OUTLIVES)
+    said = bare.cluster.inv("init", check=3).stderr
+    assert "4789/udp of node-2 is in use" in said
+    bare.nothing_is_made()
+    command = said.partition("on node-2 as root: ")[2].strip()
+    bare.lab.on("node-2", "sh", "-c", command)
+    bare.cluster.inv("init")
+    assert bare.sql("node-2", "SELECT 1") == "1"
+    bare.cluster.becomes("healthy")
+
+
 # A cluster's life
 
 

@@ -22,6 +22,7 @@ from pgha.topology import topology
 from pgha.waiting import wait_until
 from tests.client.client import docker
 from tests.integration.image import PREFIX
+from tests.lab.hosts import leave_swarm
 
 ROOT = Path(__file__).parents[2]
 BASE = base_name(parse("DOCKER_HUB_IMAGE=false", source="-", environ={}))
@@ -135,7 +136,8 @@ def overlay(lab: Lab) -> Iterator[str]:
     asked(lab, "node-0", *words, "net", timeout_s=60.0)
     yield image
     for name in NAMES:
-        lab.on(name, "sh", "-c", "docker rm -f there; docker swarm leave -f", check=False)
+        lab.on(name, "docker", "rm", "-f", "there", check=False)
+        leave_swarm(lab, name)
 
 
 # Answers each connection with a word. The base has Perl's small package, and no netcat.

@@ -411,17 +411,31 @@ def test_who_was_heard_did_come_through() -> None:
     assert network_obstacles(of, provision()) == ()
 
 
-def test_a_port_that_somebody_else_uses_is_named() -> None:
-    busy = looked("node-2", taken=("4789/udp",))
+@pytest.mark.parametrize(
+    ("taken", "said"),
+    [
+        (
+            ("2377/tcp", "7946/udp"),
+            "2377/tcp and 7946/udp of node-2 is in use, though that is in no Swarm: an engine that "
+            "has left one can keep them until systemctl restart docker, on node-2.",
+        ),
+        (
+            ("4789/udp",),
+            "4789/udp of node-2 is in use, though that is in no Swarm: by a program, or by "
+            "networks that outlived a Swarm which it has left. A boot ends these, or, on node-2 "
+            "as root: "
+            "systemctl stop docker; umount /run/docker/netns/1-*; systemctl start docker",
+        ),
+    ],
+)
+def test_a_port_that_somebody_else_uses_is_named(taken: tuple[str, ...], said: str) -> None:
+    busy = looked("node-2", taken=taken)
     of = site(
         replace(host("node-0"), ports=looked("node-0")),
         replace(host("node-1"), ports=looked("node-1")),
         replace(host("node-2"), ports=busy),
     )
-    assert network_obstacles(of, provision()) == (
-        "4789/udp of node-2 is in use, though that is in no Swarm: an engine that has left one can "
-        "keep them until systemctl restart docker, on node-2.",
-    )
+    assert network_obstacles(of, provision()) == (said,)
 
 
 # ---- Commands and answers
