@@ -36,12 +36,6 @@ import sys
 sys.path.append("/usr/lib/pgha")
 runpy.run_module("pgha.node.main", run_name="__main__", alter_sys=True)
 """
-_AGENT_SCRIPT = b"""#!/usr/bin/python3 -IS
-import sys
-sys.path.append("/usr/lib/pgha")
-from pgha.node.agent import main
-sys.exit(main())
-"""
 
 
 class ImageSettings(Protocol):
@@ -133,7 +127,6 @@ def build_inputs(settings: ImageSettings, node_files: Mapping[str, bytes]) -> Bu
         File("Dockerfile", dockerfile.encode()),
         *((apt_file,) if apt_file else ()),
         File("rootfs/usr/bin/pgha-main", _MAIN_SCRIPT, 0o755),
-        File("rootfs/usr/bin/pgha-agent", _AGENT_SCRIPT, 0o755),
         File("rootfs/usr/bin/pgha-node", _NODE_SCRIPT, 0o755),
         *(File(f"rootfs/usr/lib/pgha/pgha/{path}", package[path]) for path in sorted(package)),
     )

@@ -1,4 +1,4 @@
-"""The agent: the shell around `election`. One process a node, started and watched by main.
+"""The agent: the shell around `election`. One process a node, a child of main, which watches it.
 
 One thread decides and never waits; one calls PostgreSQL's verbs, one Pgpool-II's, one asks whether
 PostgreSQL answers. Messages are datagrams on the backend network.
@@ -48,8 +48,6 @@ TICK_S = 0.1
 MOST_BYTES = 65536
 # After main's word the container ends; should it not, another agent is started.
 ENDING_S = 130.0
-# The pipe to main, by which it knows that this process is alive.
-WATCH_VARIABLE = "PGHA_WATCH_FD"
 
 
 def say(text: str) -> None:
@@ -99,9 +97,9 @@ def call(order: Do) -> Result:
 
 
 class Agent:
-    """The loop, and what it holds."""
+    """The loop, and what it holds. watch: the pipe to main, by which it is known to be alive."""
 
-    def __init__(self, node: Node, key: bytes) -> None:
+    def __init__(self, node: Node, key: bytes, watch: int) -> None:
         self._node = node
         self._pulse = Pulse(node)
         self._sight = Sight(node, self._pulse)
@@ -117,7 +115,7 @@ class Agent:
         self._select.register(self._socket, selectors.EVENT_READ)
         self._select.register(self._woken, selectors.EVENT_READ)
         self._watched: tuple[int | None, int | None] = (None, None)
-        self._watch = int(os.environ.get(WATCH_VARIABLE, "-1"))
+        self._watch = watch
         self._door: Door | None = LEAVE
         self._lobby = Lobby(node.pgpool_port, f"{paths.SOCKETS}/.s.PGSQL.{node.pgpool_port}")
         pgpool.still_wanted = self._still_wanted
@@ -300,9 +298,8 @@ class Agent:
         self._watched = (pid, handle)
 
     def _alive(self) -> None:
-        if self._watch >= 0:
-            with contextlib.suppress(OSError):
-                os.write(self._watch, b".")
+        with contextlib.suppress(OSError):
+            os.write(self._watch, b".")
 
     def _tell(self, local: Local) -> None:
         """For `probe`: what this agent believes."""
@@ -362,15 +359,15 @@ def _end_with_thread(broken: threading.ExceptHookArgs) -> None:
     os._exit(1)
 
 
-def main() -> int:
-    """Run until SIGTERM and the container's end."""
+def main(watch: int) -> int:
+    """Run until SIGTERM and the container's end; the process's exit code."""
     os.umask(0o077)
     try:
         node, key = state.read_node(), courier.key()
     except (VerbError, OSError) as error:
         say(str(error))
         return 1
-    agent = Agent(node, key)
+    agent = Agent(node, key, watch)
 
     def end(number: int, frame: object) -> None:
         agent.ending_since = agent.ending_since or time.monotonic()
@@ -379,7 +376,3 @@ def main() -> int:
     threading.excepthook = _end_with_thread
     agent.run()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

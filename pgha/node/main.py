@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import select
 import signal
 import subprocess
 import sys
@@ -18,24 +19,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pgha.node import archive, paths, postgres, process
-from pgha.node.agent import WATCH_VARIABLE
+from pgha.node import agent, archive, paths, postgres, process
 from pgha.node.errors import VerbError
+from pgha.node.offspring import Offspring
 from pgha.node.report import Assignment, Role
 from pgha.node.state import Node, read_assignment, read_node
 from pgha.node.vigil import LOOK_S, Vigil
 
 SSHD = ("/usr/sbin/sshd", "-D", "-e", "-f", "/etc/ssh/pgha/sshd_config")
-VERB, AGENT = "/usr/bin/pgha-node", "/usr/bin/pgha-agent"
+VERB = "/usr/bin/pgha-node"
 
-# So long after its end a child is started again; longer each time where it does not last.
-AGAIN_S = 0.2
+# A child that has lived for so long is started again at once. Others wait, each time for longer.
+LASTS_S = 10.0
+AGAIN_S = 0.4
 PRUNE_S = 5.0
 # So long after a stall a process that was killed in it is gone.
 WAKES_S = 0.02
 NICE = -10
-# What it needs for a moment (a segment of WAL) goes back to the system (mallopt(3)).
-THRIFTY = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
 # `docker stop` gives more than this before it kills (variable of the container's creation).
 SHUTDOWN_S = 100.0
 BACKOFF_S = 5.0
@@ -50,13 +50,16 @@ def say(text: str) -> None:
     print(f"pgha: {text}", file=sys.stderr, flush=True)
 
 
+Child = Offspring | subprocess.Popen[bytes]
+
+
 class Kept:
     """A child that is started again when it ends; the pauses double up to BACKOFF_S."""
 
-    def __init__(self, title: str, start: Callable[[], subprocess.Popen[bytes]]) -> None:
+    def __init__(self, title: str, start: Callable[[], Child]) -> None:
         self.title, self._start = title, start
-        self.child: subprocess.Popen[bytes] | None = None
-        self._pause_s, self._not_before, self._began = AGAIN_S, 0.0, 0.0
+        self.child: Child | None = None
+        self._pause_s, self._not_before, self._began = 0.0, 0.0, 0.0
 
     def tend(self) -> None:
         """Look once; never waits."""
@@ -67,8 +70,8 @@ class Kept:
                 return
             say(f"{self.title} ended with {status}")
             self.child = None
-            long_lived = now - self._began > 10.0
-            self._pause_s = AGAIN_S if long_lived else min(BACKOFF_S, self._pause_s * 2)
+            longer = min(BACKOFF_S, self._pause_s * 2) or AGAIN_S
+            self._pause_s = 0.0 if now - self._began > LASTS_S else longer
             self._not_before = now + self._pause_s
         if now >= self._not_before:
             self._began = now
@@ -82,6 +85,17 @@ class Kept:
     def ended(self) -> bool:
         """Whether it has ended, and was not started again yet."""
         return self.child is not None and self.child.poll() is not None
+
+    def ends_within(self, limit_s: float) -> None:
+        """Wait so long, or until it ends."""
+        if self.child is None or self.ended:
+            time.sleep(limit_s)
+            return
+        handle = os.pidfd_open(self.child.pid)
+        try:
+            select.select([handle], [], [], limit_s)
+        finally:
+            os.close(handle)
 
     def end(self) -> None:
         if self.child is not None and self.child.poll() is None:
@@ -157,13 +171,16 @@ class Main:
         if primary and node.kind != "witness":
             self._call("fence", "reason=its agent is silent", "checkpoint_s=0", "kill_after_s=1")
 
-    def _start_agent(self) -> subprocess.Popen[bytes]:
-        started = subprocess.Popen(
-            [AGENT],
-            stdin=subprocess.DEVNULL,
-            env={**process.environment(), **THRIFTY, WATCH_VARIABLE: str(self.watch[1])},
-            pass_fds=(self.watch[1],),
-            **_AS_POSTGRES,
+    def _start_agent(self) -> Offspring:
+        """No program of its own: on a busy machine the start of one took longer than the election
+        timeout, and the primary beside it was voted away."""
+        watch = self.watch[1]
+        started = Offspring(
+            "pgha-agent",
+            lambda: agent.main(watch),
+            user="postgres",
+            keeps=watch,
+            environment=process.environment(),
         )
         self._vigil.began(_now())
         return started
@@ -281,7 +298,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, stop)
     while not this.ending:
         this.turn()
-        time.sleep(LOOK_S)
+        this.agent.ends_within(LOOK_S)
     this.end()
     return 0
 

@@ -120,16 +120,17 @@ class Process:
 
     pid: int
     parent: int
+    name: str
     words: str
 
 
 def processes(cluster: ChaosCluster, node: str) -> tuple[Process, ...]:
     """What runs in a node's container. Empty where the container does not run."""
-    listed = docker("top", cluster.container(node), "-eo", "pid,ppid,args", check=False)
+    listed = docker("top", cluster.container(node), "-eo", "pid,ppid,comm,args", check=False)
     found = []
     for line in listed.splitlines()[1:]:
-        pid, parent, words = line.split(None, 2)
-        found.append(Process(int(pid), int(parent), words))
+        pid, parent, name, words = line.split(None, 3)
+        found.append(Process(int(pid), int(parent), name, words))
     return tuple(found)
 
 
@@ -145,12 +146,12 @@ def backends(found: tuple[Process, ...]) -> tuple[Process, ...]:
 
 
 def agent(found: tuple[Process, ...]) -> tuple[Process, ...]:
-    return tuple(p for p in found if "pgha-agent" in p.words)
+    return tuple(p for p in found if p.name == "pgha-agent")
 
 
 def main(found: tuple[Process, ...]) -> tuple[Process, ...]:
-    """The container's main process, not tini, whose words name it too."""
-    return tuple(p for p in found if "pgha-main" in p.words and "tini" not in p.words)
+    """The container's main process. Its agent and tini have the same words."""
+    return tuple(p for p in found if p.name == "pgha-main")
 
 
 def pgpool(found: tuple[Process, ...]) -> tuple[Process, ...]:

@@ -23,7 +23,14 @@ sys.path.append("/usr/lib/pgha")
 from pgha.node.{module} import main
 sys.exit(main())
 """
-_PROGRAMS = {"pgha-node": "cli", "pgha-main": "main", "pgha-agent": "agent"}
+_ALONE = """#!/usr/bin/python3 -IS
+import sys
+sys.path.append("/usr/lib/pgha")
+from pgha.node import main
+main.Main._look_after_agent = lambda *_: None
+sys.exit(main.main())
+"""
+_PROGRAMS = ("pgha-node", "pgha-main")
 _OURS = "/etc/pgpool2/pgha"
 _VOLUMES = {
     "etc": "/etc/pgpool2",
@@ -83,8 +90,8 @@ class Answer:
 class Nodes:
     """`a` and `b` carry data, `w` is the witness; each a container on a network of its own.
 
-    agents: they run, and AUTO_FAILOVER is off. Without them what a verb does is seen alone: their
-    program cannot be run, and main would miss them in an hour (by the election timeout).
+    agents: they run, and AUTO_FAILOVER is off. Without them what a verb does is seen alone: main
+    starts none, and misses none.
     """
 
     def __init__(self, prefix: str, place: Path, subnet: str, *, agents: bool = False) -> None:
@@ -229,10 +236,10 @@ class Nodes:
         (code / "__init__.py").touch()
         for part in ("node", "commands"):
             shutil.copytree(PACKAGE / part, code / part, dirs_exist_ok=True)
-        for script, module in _PROGRAMS.items():
-            file = self.place / script
-            file.write_text(_SCRIPT.format(module=module))
-            file.chmod(0o755 if self.agents or module != "agent" else 0o644)
+        main = _SCRIPT.format(module="main") if self.agents else _ALONE
+        for script, text in zip(_PROGRAMS, (_SCRIPT.format(module="cli"), main), strict=True):
+            (self.place / script).write_text(text)
+            (self.place / script).chmod(0o755)
         for parent in (self.place, self.place / "code"):
             parent.chmod(0o755)
 

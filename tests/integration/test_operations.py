@@ -53,9 +53,9 @@ def rows(listed: str) -> list[tuple[str, str, str]]:
 
 def test_on_a_busy_machine_the_agent_and_who_watches_it_come_first(cluster: RealCluster) -> None:
     for node in ("node-0", "node-1", "node-2"):
-        listed = cluster.engine(node)("top", cluster.container(node), "-eo", "pid,ni,args")
-        urgent = [words for _, nice, words in rows(listed) if nice == "-10"]
-        assert [words.rpartition("/")[2] for words in urgent] == ["pgha-main", "pgha-agent"]
+        listed = cluster.engine(node)("top", cluster.container(node), "-eo", "pid,ni,comm")
+        urgent = [name for _, nice, name in rows(listed) if nice == "-10"]
+        assert urgent == ["pgha-main", "pgha-agent"]
 
 
 def test_start_makes_again_what_a_prune_took_away(cluster: RealCluster) -> None:

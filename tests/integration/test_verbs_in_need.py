@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from pgha.commands.lsn import parse_lsn
-from tests.integration.containers import Nodes, eventually
+from tests.integration.containers import Nodes, eventually, run
 from tests.integration.test_verbs import (
     _streams,
     attended,
@@ -177,3 +177,64 @@ def test_a_primary_that_does_not_know_any_more_what_it_was_told_ends(
 ) -> None:
     attended.sh("a", how)
     eventually(lambda: ended(attended, "a"))
+
+
+# Stops the process that replays WAL as soon as it is there: a recovery as long as one likes.
+_STALL = "until pkill -STOP -f '^postgres: .*startup'; do :; done"
+_SERVER = "head -n 1 /var/lib/postgresql/data/postmaster.pid"
+
+
+def test_a_vote_leaves_a_long_crash_recovery_alone(cluster: Nodes) -> None:
+    """Stopped at each vote, it would never come to its end, and nobody would be elected."""
+    cluster.sql("a", "CHECKPOINT; INSERT INTO t SELECT generate_series(1, 300000);")
+    acknowledged = followers(cluster)["b"]
+    cluster.docker("kill", "a")
+    cut_off(cluster, "b")
+    cluster.docker("start", "a")
+    eventually(lambda: cluster.verb("a", "probe").report["main_running"])
+    stalled = subprocess.Popen(("docker", "exec", f"{cluster.prefix}-a", "sh", "-c", _STALL))
+    starting = in_the_background(cluster, "a", "stand_by")
+    assert stalled.wait(20) == 0
+    # Its agent only launches a server, and votes meanwhile.
+    cluster.sh("a", "pkill -KILL -f 'pgha-node stand_b[y]'")
+    assert starting.wait(20) != 0
+    server = cluster.sh("a", _SERVER)
+    for term in (2, 3):
+        # It cannot tell yet where its log ends.
+        assert cluster.vote("a", "a", term).code == "sql"
+        assert cluster.sh("a", _SERVER) == server
+    assert not ended(cluster, "a")
+    cluster.sh("a", "pkill -CONT -f '^postgres: .*startup'")
+    eventually(lambda: cluster.vote("a", "a", 3).exit == 0)
+    assert position(cluster, "a") >= acknowledged
+    promoted = cluster.done("a", "promote", term=3)
+    assert promoted.report["postgres"]["timeline"] == 3
+    assert cluster.sql("a", "SELECT count(*) FROM t;") == "300000"
+
+
+def test_what_a_killed_fetch_left_does_not_shorten_a_log(cluster: Nodes) -> None:
+    """PostgreSQL asks for archived segments first, and would believe the shorter one."""
+    cluster.sql("a", "INSERT INTO t SELECT generate_series(1, 1000);")
+    segment = cluster.sql("a", "SELECT pg_walfile_name(pg_current_wal_lsn());")
+    cluster.sh("b", f"mkdir -m 700 {ARCHIVE}/left && cp {WAL}/{segment} {ARCHIVE}/left/")
+    cluster.sql("a", "INSERT INTO t SELECT generate_series(1001, 2000);")
+    acknowledged = followers(cluster)["b"]
+    for name in ("a", "b"):
+        cluster.docker("kill", name)
+    cluster.docker("start", "b")
+    eventually(lambda: cluster.verb("b", "probe").report["main_running"])
+    cluster.sh("b", f"mv {ARCHIVE}/left {ARCHIVE}/incoming")
+    cluster.done("b", "stand_by")
+    assert cluster.vote("b", "b", 2).exit == 0
+    assert position(cluster, "b") >= acknowledged
+    assert not cluster.sh("b", f"ls -d {ARCHIVE}/incoming", check=False)
+    cluster.done("b", "promote", term=2)
+    assert cluster.sql("b", "SELECT count(*) FROM t;") == "2000"
+
+
+def test_a_lock_holds_though_the_disk_takes_no_note_of_it(cluster: Nodes) -> None:
+    """A disk of Docker's own that is full: its error is what /dev/full answers to each write."""
+    inside = run("docker", "inspect", "-f", "{{.State.Pid}}", f"{cluster.prefix}-a").strip()
+    run("nsenter", "-t", inside, "-m", "mount", "--bind", "/dev/full", "/run/pgha/verb.lock")
+    cluster.done("a", "fence", reason="a full disk", to="b")
+    assert ended(cluster, "a")

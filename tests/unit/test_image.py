@@ -62,7 +62,6 @@ def test_the_context_holds_the_node_part_and_three_programs() -> None:
     found = members(build_inputs(Variables(), NODE))
     assert sorted(found) == [
         "Dockerfile",
-        "rootfs/usr/bin/pgha-agent",
         "rootfs/usr/bin/pgha-main",
         "rootfs/usr/bin/pgha-node",
         "rootfs/usr/lib/pgha/pgha/__init__.py",
