@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 class Offspring:
     """To work done in a child what subprocess.Popen is to a program.
@@ -31,9 +33,14 @@ class Offspring:
         environment: Mapping[str, str],
     ) -> None:
         self._status: int | None = None
-        self.pid = os.fork()
-        if self.pid == 0:
-            _live(name, work, user, keeps, environment)
+        # What its parent does at a signal is not done by the child, not even in its first moment.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            self.pid = os.fork()
+            if self.pid == 0:
+                _live(name, work, user, keeps, environment)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def poll(self) -> int | None:
         """Its exit code, a signal's number below zero; None: it lives."""
@@ -60,8 +67,9 @@ def _live(
     """The child, from its first breath to its last: it never returns into its parent's work."""
     status = 1
     try:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         Path("/proc/self/comm").write_text(name)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for handle in map(int, os.listdir("/proc/self/fd")):
