@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pgha.image_inputs import POSTGRES_UID
 from tests.integration.real_cluster import BY_HAND, Done, RealCluster
 
 
@@ -53,9 +54,9 @@ def rows(listed: str) -> list[tuple[str, str, str]]:
 
 def test_on_a_busy_machine_the_agent_and_who_watches_it_come_first(cluster: RealCluster) -> None:
     for node in ("node-0", "node-1", "node-2"):
-        listed = cluster.engine(node)("top", cluster.container(node), "-eo", "pid,ni,comm")
-        urgent = [name for _, nice, name in rows(listed) if nice == "-10"]
-        assert urgent == ["pgha-main", "pgha-agent"]
+        listed = cluster.engine(node)("top", cluster.container(node), "-eo", "pid,ni,comm,uid")
+        urgent = [who.split() for _, nice, who in rows(listed) if nice == "-10"]
+        assert urgent == [["pgha-main", "0"], ["pgha-agent", str(POSTGRES_UID)]]
 
 
 def test_start_makes_again_what_a_prune_took_away(cluster: RealCluster) -> None:
