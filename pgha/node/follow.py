@@ -103,14 +103,14 @@ def follow(node: Node, source: str, term: int, timeout_s: float = STREAM_S) -> s
             again=follower(before) == before,
         )
     if streams_from(node, source) and follower(before) == before:
-        gate.open_gate()
+        gate.open_to_readers(node)
         _drop_own_slots(node)
         return f"streams from {source}"
     _check(node, source, before, term)
     archive.drop_incoming(Path(node.archive))
     change(follower)
     postgres.become_standby_at_start()
-    gate.open_gate()
+    gate.open_to_readers(node)
     if postgres.write_role_conf(node, source, before.voters):
         postgres.reload()
     postgres.launch()

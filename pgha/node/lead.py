@@ -173,7 +173,7 @@ def confirm(node: Node, term: int, wait_s: float = 0.5) -> str:
         )
         if lines != ["t"]:
             raise Failed("waiting", f"No majority has a commit of term {term} yet.")
-    gate.open_gate()
+    gate.open_to_all()
     return f"a majority has a commit of term {term}; clients are let in"
 
 

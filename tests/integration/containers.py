@@ -176,13 +176,26 @@ class Nodes:
     def address(self, name: str) -> str:
         return next(m["address"] for m in self.members if m["name"] == name)
 
-    def lets_in(self, name: str) -> bool:
-        """Whether a client comes in by TCP with a password, as one on the network would."""
-        words = ("psql", "-XAtq", "-h", self.address(name), "-p", "5433", "-d", "postgres")
+    def lets_in(self, name: str, door: str = "") -> bool:
+        """Whether a client comes in by TCP with a password: one on the network, or through the
+        Pgpool-II of the node `door`."""
+        words = (
+            "-XAtq",
+            "-h",
+            self.address(name),
+            "-p",
+            "5433",
+            "-d",
+            "postgres",
+            "-U",
+            "postgres",
+        )
         password = ("-e", f"PGPASSWORD={PASSWORD}", "-e", "PGPASSFILE=/dev/null")
-        container = ("-u", "postgres", f"{self.prefix}-{name}")
+        there = ("exec", *password, "-u", "postgres", f"{self.prefix}-{door}", "psql")
+        beside = ("--network", f"{self.prefix}-net", "--entrypoint", "psql", IMAGE)
+        place = there if door else ("run", "--rm", *password, *beside)
         done = subprocess.run(
-            ("docker", "exec", *password, *container, *words, "-c", "SELECT 1"),
+            ("docker", *place, *words, "-c", "SELECT 1"),
             capture_output=True,
             text=True,
             timeout=30,

@@ -350,6 +350,22 @@ def test_nobody_is_let_in_before_a_majority_has_a_commit_of_the_term(nodes: Node
     assert nodes.lets_in("b")
 
 
+def test_a_door_that_was_not_told_of_the_new_primary_is_let_in_by_no_follower(
+    cluster: Nodes,
+) -> None:
+    """Its clients take a follower for the primary, and would read what is past."""
+    assert all(cluster.lets_in("a", door=door) for door in ("a", "b", "w"))
+    assert not any(cluster.lets_in("b", door=door) for door in ("a", "b", "w"))
+    assert cluster.lets_in("b")
+    cluster.done("a", "fence", reason="hand-over", to="b")
+    cluster.done("b", "promote", term=2, lsn=show_lsn(position(cluster, "a")))
+    cluster.done("a", "follow", upstream="b", term=2)
+    cluster.done("b", "confirm", term=2, wait_s=30)
+    assert not any(cluster.lets_in("a", door=door) for door in ("a", "b", "w"))
+    assert all(cluster.lets_in("b", door=door) for door in ("a", "b", "w"))
+    assert cluster.lets_in("a")
+
+
 def test_a_primary_that_comes_back_without_a_majority_lets_nobody_in(cluster: Nodes) -> None:
     assert cluster.lets_in("a")
     cut_off(cluster, "b", "w")
