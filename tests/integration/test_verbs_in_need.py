@@ -70,6 +70,8 @@ def busy(cluster: Nodes) -> Iterator[Nodes]:
 def test_a_copy_under_way_counts_for_no_quorum(busy: Nodes) -> None:
     """Nothing of it is on disk yet, and all of it may be thrown away."""
     busy.done("b", "halt", services="all")
+    # What serves a standby on a busy primary notices a moment later that it is gone.
+    eventually(lambda: "b" not in followers(busy))
     seen: set[str] = set()
     copying = in_the_background(busy, "b", "copy upstream=a")
     while copying.poll() is None:
