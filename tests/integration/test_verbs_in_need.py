@@ -235,7 +235,7 @@ def test_what_a_killed_fetch_left_does_not_shorten_a_log(cluster: Nodes) -> None
 
 
 def test_a_lock_holds_though_the_disk_takes_no_note_of_it(cluster: Nodes) -> None:
-    """A disk of Docker's own that is full: its error is what /dev/full answers to each write."""
+    """As on a disk of Docker's own that is full: /dev/full refuses whatever is written."""
     inside = run("docker", "inspect", "-f", "{{.State.Pid}}", f"{cluster.prefix}-a").strip()
     run("nsenter", "-t", inside, "-m", "mount", "--bind", "/dev/full", "/run/pgha/verb.lock")
     cluster.done("a", "fence", reason="a full disk", to="b")

@@ -58,7 +58,7 @@ def test_a_changed_file_changes_the_digest_and_not_the_name() -> None:
     assert build.tag == usual.tag
 
 
-def test_the_context_holds_the_node_part_and_three_programs() -> None:
+def test_the_context_holds_the_node_part_and_two_programs() -> None:
     found = members(build_inputs(Variables(), NODE))
     assert sorted(found) == [
         "Dockerfile",
